@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* One keyed hash for the table's buckets and the scheduler's slots. */
+#ifndef WEIR_HASH_H
+#define WEIR_HASH_H
+
+#include "maps.h"
+
+/* Finaliser of MurmurHash3's 64-bit variant: every input bit reaches every
+ * output bit (Appleby, public domain). */
+static __always_inline __u64 hash_mix(__u64 x)
+{
+	x ^= x >> 33;
+	x *= 0xff51afd7ed558ccd;
+	x ^= x >> 33;
+	x *= 0xc4ceb9fe1a85ec53;
+	return x ^ (x >> 33);
+}
+
+/* Hash of an address, a port (network order) and a protocol under cfg_hash_key. */
+static __always_inline __u64 hash_endpoint(const struct addr *address, __be16 port, __u8 protocol)
+{
+	__u64 x = hash_mix(address->halves[0] ^ cfg_hash_key);
+
+	return hash_mix(hash_mix(x + address->halves[1]) + ((__u64)port << 8 | protocol));
+}
+
+#endif

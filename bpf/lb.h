@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The packet's journey. Read it downwards; each stage is a header. */
+#ifndef WEIR_LB_H
+#define WEIR_LB_H
+
+#include "adjacency.h"
+#include "conntrack.h"
+#include "finish.h"
+#include "parse.h"
+#include "scheduler.h"
+#include "service.h"
+
+/* A packet to a VIP without a connection: service, admission, a backend. */
+static __always_inline enum verdict open_connection(hook_ctx *ctx, struct packet *p, __u32 now)
+{
+	enum verdict verdict = find_service(p);
+	struct service *service;
+	struct backend *backend;
+	int learned;
+
+	if (verdict != VERDICT_CONTINUE)
+		return verdict;
+	verdict = admit(p);
+	if (verdict != VERDICT_CONTINUE)
+		return verdict;
+	service = bpf_map_lookup_elem(&services, &p->service);
+	if (!service)
+		return VERDICT_DROP;
+	verdict = schedule(p, service);
+	if (verdict != VERDICT_CONTINUE)
+		return verdict;
+	backend = bpf_map_lookup_elem(&backends, &p->backend);
+	if (!backend)
+		return VERDICT_DROP;
+	p->client_adjacency = learn_client_adjacency(ctx);
+	learned = conn_learn(p, backend->port ? backend->port : p->destination_port, now);
+	if (!learned || !p->client_adjacency) {
+		p->reason = REASON_TABLE_FULL;
+		return VERDICT_DROP;
+	}
+	p->opened = learned == 2;
+	return VERDICT_CONTINUE;
+}
+
+/* Fills in what the packet becomes. The unmodified packet is left to the
+ * companion when the next hop is not known here. */
+static __always_inline enum verdict translate(hook_ctx *ctx, struct packet *p)
+{
+	struct backend *backend = bpf_map_lookup_elem(&backends, &p->backend);
+	struct service *service = bpf_map_lookup_elem(&services, &p->service);
+	struct adjacency *next;
+
+	if (!backend || !service)
+		return VERDICT_DROP;
+	p->translated = p->from_backend ? service->vip : backend->address;
+	p->adjacency = p->from_backend ? p->client_adjacency : backend->adjacency;
+	next = bpf_map_lookup_elem(&adjacencies, &p->adjacency);
+	p->reason = REASON_UNRESOLVED;
+	if (!next || next->state < ADJACENCY_UNRESOLVED)
+		return packet_can_resolve() ? VERDICT_DROP : VERDICT_PASS;
+	if (next->state != ADJACENCY_READY && !packet_can_resolve())
+		return VERDICT_PASS;
+	p->reason = REASON_TTL;
+	if (p->ttl <= 1)
+		return VERDICT_DROP;
+	p->reason = REASON_TRUNCATED;
+	if (packet_translate(ctx, p))
+		return VERDICT_DROP;
+	p->reason = p->from_backend ? REASON_REPLIED : REASON_FORWARDED;
+	return VERDICT_SEND;
+}
+
+static __always_inline enum verdict process(hook_ctx *ctx, struct packet *p)
+{
+	enum verdict verdict = parse(ctx, p), owner;
+	__u32 now = now_ticks();
+	struct conn *conn;
+	struct backend *backend;
+
+	if (verdict == VERDICT_PASS)
+		return verdict;
+	owner = role(p);
+	if (owner != VERDICT_CONTINUE)
+		return owner;
+	if (verdict == VERDICT_DROP)
+		return p->from_backend ? VERDICT_PASS : VERDICT_DROP;
+
+	conn = conn_find(p, now);
+	if (conn && !p->from_backend && conn->state == CONN_CLOSING &&
+	    (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
+		conn_release(conn);
+		conn = 0;
+	}
+	if (conn) {
+		p->service = conn->service;
+		p->backend = conn->backend;
+		p->client_adjacency = conn->client_adjacency;
+		p->translated_port = p->from_backend ? conn->vip_port : conn->backend_port;
+		conn_track(conn, p, now);
+	} else if (p->from_backend) {
+		p->reason = REASON_NO_CONNECTION;
+		return VERDICT_PASS;
+	} else {
+		verdict = open_connection(ctx, p, now);
+		if (verdict != VERDICT_CONTINUE)
+			return verdict;
+		backend = bpf_map_lookup_elem(&backends, &p->backend);
+		p->translated_port = backend && backend->port ? backend->port : p->destination_port;
+	}
+	return translate(ctx, p);
+}
+
+#endif

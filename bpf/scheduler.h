@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Picks a backend for a new connection from the service's slot table. */
+#ifndef WEIR_SCHEDULER_H
+#define WEIR_SCHEDULER_H
+
+#include "hash.h"
+#include "maps.h"
+#include "packet.h"
+
+/* Up to this many slots least connections looks at all; above, at two. */
+#define LEASTCONN_ALL 16
+
+static __always_inline __u32 slot_backend(const struct service *service, __u32 slot)
+{
+	__u32 at = service->first_slot + slot;
+	__u32 *id = bpf_map_lookup_elem(&slots, &at);
+
+	return id ? *id : 0;
+}
+
+/* The one with fewer connections for its weight; `best` may be 0. */
+static __always_inline __u32 less_loaded(__u32 best, __u32 candidate)
+{
+	__u64 *best_active = bpf_map_lookup_elem(&active, &best);
+	__u64 *candidate_active = bpf_map_lookup_elem(&active, &candidate);
+	struct backend *b = bpf_map_lookup_elem(&backends, &best);
+	struct backend *c = bpf_map_lookup_elem(&backends, &candidate);
+
+	if (!candidate || !candidate_active || !c)
+		return best;
+	if (!best || !best_active || !b)
+		return candidate;
+	return (*candidate_active + 1) * b->weight < (*best_active + 1) * c->weight ? candidate : best;
+}
+
+static __always_inline __u32 least_connections(const struct service *service, __u64 start)
+{
+	__u32 count = service->slots, best = 0;
+
+	if (count > LEASTCONN_ALL) {
+		/* Power of two choices (Mitzenmacher 2001). */
+		best = slot_backend(service, bpf_get_prandom_u32() % count);
+		return less_loaded(best, slot_backend(service, bpf_get_prandom_u32() % count));
+	}
+	for (__u32 i = 0; i < LEASTCONN_ALL; i++) {
+		if (i >= count)
+			break;
+		/* Begins at a moving slot, so that equals take turns. */
+		best = less_loaded(best, slot_backend(service, (start + i) % count));
+	}
+	return best;
+}
+
+/* Sets p->backend; DROP with a reason when the service has none. */
+static __always_inline enum verdict schedule(struct packet *p, const struct service *service)
+{
+	__u64 *position, slot = 0;
+
+	p->reason = REASON_NO_BACKEND;
+	if (!service->slots)
+		return VERDICT_DROP;
+	switch (service->algorithm) {
+	case ALGORITHM_SOURCE:
+		slot = hash_endpoint(&p->source, 0, 0);
+		break;
+	case ALGORITHM_MAGLEV:
+		slot = hash_endpoint(&p->source, p->source_port, p->protocol);
+		break;
+	default:
+		position = bpf_map_lookup_elem(&positions, &p->service);
+		if (!position)
+			return VERDICT_DROP;
+		/* Shared by all CPUs: round robin is exact over a cycle. */
+		slot = __sync_fetch_and_add(position, 1);
+	}
+	if (service->algorithm == ALGORITHM_LEASTCONN)
+		p->backend = least_connections(service, slot);
+	else
+		p->backend = slot_backend(service, slot % service->slots);
+	return p->backend ? VERDICT_CONTINUE : VERDICT_DROP;
+}
+
+#endif
