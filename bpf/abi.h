@@ -71,13 +71,15 @@ enum conn_flag {
 	CONN_FIN_BACKEND = 8,
 };
 
+/* Aligned to 4, so that map keys that hold one have no hidden padding: a byte
+ * of padding that nobody sets makes equal keys differ. */
 struct addr {
 	union {
 		__u8 bytes[16];
 		__u32 words[4];
 		__u64 halves[2];
-	};
-};
+	} __attribute__((packed, aligned(4)));
+} __attribute__((packed, aligned(4)));
 
 /* One connection, both directions, one cache line. Fixed for what comes
  * later: networks, rewritten port and pool, mode. */
@@ -129,6 +131,10 @@ struct allow_key {
 	__u32 service;
 	struct addr client;
 };
+
+_Static_assert(sizeof(struct service_key) == 20, "no padding in keys");
+_Static_assert(sizeof(struct port_prefix_key) == 24, "no padding in keys");
+_Static_assert(sizeof(struct allow_key) == 24, "no padding in keys");
 
 struct service {
 	struct addr vip;

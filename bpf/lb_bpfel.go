@@ -65,28 +65,30 @@ type LBBackend struct {
 
 type LBBucket struct {
 	_    structs.HostLayout
-	Ways [8]struct {
-		_               structs.HostLayout
-		Client          LBAddr
-		ClientPort      uint16
-		VipPort         uint16
-		BackendPort     uint16
-		RewrittenPort   uint16
-		Service         uint32
-		Backend         uint32
-		ClientAdjacency uint32
-		Seen            uint32
-		Synack          uint32
-		ClientNetwork   uint16
-		BackendNetwork  uint16
-		Pool            uint16
-		Mode            uint8
-		Protocol        uint8
-		State           uint8
-		Flags           uint8
-		Generation      uint16
-		Reserved        uint64
-	}
+	Ways [8]LBConn
+}
+
+type LBConn struct {
+	_               structs.HostLayout
+	Client          LBAddr
+	ClientPort      uint16
+	VipPort         uint16
+	BackendPort     uint16
+	RewrittenPort   uint16
+	Service         uint32
+	Backend         uint32
+	ClientAdjacency uint32
+	Seen            uint32
+	Synack          uint32
+	ClientNetwork   uint16
+	BackendNetwork  uint16
+	Pool            uint16
+	Mode            uint8
+	Protocol        uint8
+	State           uint8
+	Flags           uint8
+	Generation      uint16
+	Reserved        uint64
 }
 
 type LBConnFlag uint32
@@ -117,12 +119,10 @@ type LBCounter struct {
 type LBPortPrefixKey struct {
 	_         structs.HostLayout
 	Prefixlen uint32
-	_         [4]byte
 	Vip       LBAddr
 	Protocol  uint8
 	Port      [2]uint8
 	Pad       uint8
-	_         [4]byte
 }
 
 type LBReason uint32
@@ -183,7 +183,6 @@ type LBServiceKey struct {
 	Port     uint16
 	Protocol uint8
 	Pad      uint8
-	_        [4]byte
 }
 
 // Names of all BPF objects in the ELF.

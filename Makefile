@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+GO ?= go
+
+.PHONY: help build generate lint test
+help: ## print the targets
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
+
+build: ## bin/weir
+	$(GO) build -o bin/weir ./cmd/weir
+
+generate: ## the Go binding and objects of the BPF programs (needs clang-19)
+	scripts/setup clang-19 llvm-19 libbpf-dev
+	cd bpf && $(GO) generate ./...
+
+lint: ## formatting, vet, and that the committed BPF objects match their sources
+	test -z "$$(gofmt -l .)"
+	$(GO) vet ./...
+	! grep -rn bpf_printk bpf --include=*.h --include=*.c
+	scripts/check-generated
+
+test: lint build ## everything CI runs
+	$(GO) test -race -count=1 ./...

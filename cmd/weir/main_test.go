@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/urfave/cli/v2"
+)
+
+func TestReorder(t *testing.T) {
+	app := newApp(io.Discard, io.Discard)
+	app.Commands = append(app.Commands, &cli.Command{Name: "drain", Flags: []cli.Flag{
+		&cli.DurationFlag{Name: "deadline"}, &cli.BoolFlag{Name: "watch"}}})
+	for _, c := range []struct{ in, want string }{
+		{"weir", "weir"},
+		{"weir check -c f", "weir check -c f"},
+		{"weir -c f check", "weir check -c f"},
+		{"weir check --socket s -c f", "weir --socket s check -c f"},
+		{"weir --socket=s check", "weir --socket=s check"},
+		{"weir drain web b --deadline 3s", "weir drain --deadline 3s web b"},
+		{"weir drain web --watch b --state=x", "weir --state=x drain --watch web b"},
+		{"weir drain web -- --watch", "weir drain web -- --watch"},
+		{"weir drain web -", "weir drain web -"},
+		{"weir check --nope", "weir check --nope"},
+		{"weir nope --socket s", "weir --socket s nope"},
+		{"weir drain x --generate-bash-completion", "weir drain x --generate-bash-completion"},
+	} {
+		if got := strings.Join(reorder(app, strings.Fields(c.in)), " "); got != c.want {
+			t.Errorf("%s: got %s, want %s", c.in, got, c.want)
+		}
+	}
+}
+
+func TestRun(t *testing.T) {
+	dir := t.TempDir()
+	good, bad := filepath.Join(dir, "good.yaml"), filepath.Join(dir, "bad.yaml")
+	for path, text := range map[string]string{good: "interfaces: [{name: eth0}]\n", bad: "interfaces: []\nx: 1\n"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		args           string
+		code           int
+		stdout, stderr string
+	}{
+		{"check -c " + good, 0, "is valid", ""},
+		{"-c " + good + " check --socket s", 0, "is valid", ""},
+		{"check -c " + bad, 2, "", "weir: " + bad + ":1: interfaces: is empty"},
+		{"check -c " + bad, 2, "", "\nweir: " + bad + ":2: x: is not a known key"},
+		{"check -c " + bad + ".none", 2, "", "no such file"},
+		{"check extra -c " + good, 2, "", `unexpected argument "extra"`},
+		{"check --nope", 2, "", "weir: flag provided but not defined: -nope"},
+		{"check --help", 0, "Example: weir check -c", ""},
+		{"version", 0, "weir ", ""},
+		{"version --help", 0, "Example: weir version", ""},
+		{"version extra", 2, "", "unexpected argument"},
+		{"--nope", 2, "", "weir: flag"},
+		{"nope", 2, "", `weir: "nope" is not a command`},
+		{"help nope", 2, "", "weir: No help topic"},
+		{"", 2, "", "no command given"},
+		{"--help", 0, "WEIR_SOCKET", ""},
+	} {
+		var stdout, stderr bytes.Buffer
+		code := run(append([]string{"weir"}, strings.Fields(c.args)...), &stdout, &stderr)
+		if code != c.code || !strings.Contains(stdout.String(), c.stdout) || !strings.Contains(stderr.String(), c.stderr) {
+			t.Errorf("%s: got %d, %s, %s", c.args, code, &stdout, &stderr)
+		}
+		if c.stderr == "" && stderr.Len() > 0 || c.stdout == "" && stdout.Len() > 0 {
+			t.Errorf("%s: unexpected output %q %q", c.args, &stdout, &stderr)
+		}
+	}
+}
