@@ -18,5 +18,6 @@ lint: ## formatting, vet, and that the committed BPF objects match their sources
 	! grep -rn bpf_printk bpf --include=*.h --include=*.c
 	scripts/check-generated
 
-test: lint build ## everything CI runs
+test: lint build ## everything CI runs (root: BPF and network namespaces)
+	scripts/setup iproute2 ethtool procps
 	$(GO) test -race -count=1 ./...
