@@ -84,7 +84,6 @@ func TestValidateRefuses(t *testing.T) {
 		{"services[0].allow", func(_ *State, a *Service) { a.Allow = nil }},
 		{"services[0].allow[0]", func(_ *State, a *Service) { a.Allow[0] = netip.MustParsePrefix("10.0.0.1/8") }},
 		{"services[0].allow[0]", func(_ *State, a *Service) { a.Allow[0] = netip.Prefix{} }},
-		{"services[0].affinity.timeout", func(_ *State, a *Service) { a.AffinityTimeout = -1 }},
 		{"services[0].timeouts.idle", func(_ *State, a *Service) { a.Timeouts.Idle = 0 }},
 		{"services[0].timeouts.half_open", func(_ *State, a *Service) { a.Timeouts.HalfOpen = -1 }},
 		{"services[0].timeouts.closing", func(_ *State, a *Service) { a.Timeouts.Closing = 0 }},
