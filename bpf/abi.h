@@ -41,7 +41,7 @@ enum reason {
 	REASON_NO_CONNECTION,	/* from a backend, of no connection of ours */
 	REASON_FORWARDED,	/* translated and sent to a backend */
 	REASON_REPLIED,		/* translated and sent to the client */
-	REASON_FRAGMENT,
+	REASON_FRAGMENT,	/* passed: the kernel reassembles */
 	REASON_TRUNCATED,
 	REASON_BAD_HEADER,
 	REASON_EXTENSIONS,	/* more IPv6 extension headers than followed */

@@ -292,7 +292,7 @@ func TestEnds(t *testing.T) {
 			}{
 				{"IHL 4", mutate(syn.tcp(64), 14, 0x44), true, LBReasonREASON_BAD_HEADER},
 				{"total length past the frame", mutate(syn.tcp(64), 16, 0x05), true, LBReasonREASON_TRUNCATED},
-				{"first fragment", mutate(syn.tcp(64), 20, 0x20), true, LBReasonREASON_FRAGMENT},
+				{"first fragment", mutate(syn.tcp(64), 20, 0x20), false, LBReasonREASON_FRAGMENT},
 			}...)
 		} else {
 			cases = append(cases, struct {

@@ -15,6 +15,14 @@ static __always_inline enum verdict broken(struct packet *p, enum reason reason)
 	return VERDICT_DROP;
 }
 
+/* A fragment is not broken: the kernel, which knows how to reassemble it, has
+ * it, be it a reply to the router's own address or a datagram to a VIP. */
+static __always_inline enum verdict fragment(struct packet *p)
+{
+	p->reason = REASON_FRAGMENT;
+	return VERDICT_PASS;
+}
+
 static __always_inline enum verdict parse_ipv4(hook_ctx *ctx, struct packet *p)
 {
 	struct iphdr *ip = packet_start(ctx) + L3_OFFSET;
@@ -34,7 +42,7 @@ static __always_inline enum verdict parse_ipv4(hook_ctx *ctx, struct packet *p)
 	if (total + L3_OFFSET > p->length)
 		return broken(p, REASON_TRUNCATED);
 	if (ip->frag_off & bpf_htons(0x3fff))
-		return broken(p, REASON_FRAGMENT);
+		return fragment(p);
 	p->l4_offset = L3_OFFSET + header;
 	p->l4_length = total - header;
 	return VERDICT_CONTINUE;
@@ -62,7 +70,7 @@ static __always_inline enum verdict parse_ipv6(hook_ctx *ctx, struct packet *p)
 		__u8 *extension;
 
 		if (p->protocol == IPPROTO_FRAGMENT)
-			return broken(p, REASON_FRAGMENT);
+			return fragment(p);
 		if (p->protocol != IPPROTO_HOPOPTS && p->protocol != IPPROTO_ROUTING &&
 		    p->protocol != IPPROTO_DSTOPTS)
 			break;
