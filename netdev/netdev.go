@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package netdev is the netlink view of the router: routes, neighbours and
+// VIPs in the caller's network namespace. It keeps no state and starts no
+// goroutine. Changing anything needs CAP_NET_ADMIN.
+package netdev
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Hop is where packets to an address go next.
+type Hop struct {
+	Ifindex int
+	NextHop netip.Addr // the address itself when it is on the link
+}
+
+// RouteTo asks the kernel's routing table for the way to an address.
+func RouteTo(a netip.Addr) (Hop, error) {
+	routes, err := netlink.RouteGet(a.AsSlice())
+	if err != nil {
+		return Hop{}, fmt.Errorf("route to %s: %w", a, err)
+	}
+	if len(routes) == 0 {
+		return Hop{}, fmt.Errorf("route to %s: none", a)
+	}
+	hop := Hop{Ifindex: routes[0].LinkIndex, NextHop: a}
+	if gateway, ok := netip.AddrFromSlice(routes[0].Gw); ok {
+		hop.NextHop = gateway.Unmap()
+	}
+	return hop, nil
+}
+
+// usable are the neighbour states with a MAC that may be sent to (stale ones
+// too: the last known MAC serves until the kernel learns better).
+const usable = netlink.NUD_PERMANENT | netlink.NUD_NOARP | netlink.NUD_REACHABLE | netlink.NUD_STALE |
+	netlink.NUD_DELAY | netlink.NUD_PROBE
+
+// Neighbour returns the MAC of an address on a link, nil when it is unknown.
+func Neighbour(ifindex int, a netip.Addr) (net.HardwareAddr, error) {
+	neighbours, err := netlink.NeighList(ifindex, familyOf(a))
+	if err != nil {
+		return nil, fmt.Errorf("list neighbours of interface %d: %w", ifindex, err)
+	}
+	for _, n := range neighbours {
+		if found, ok := netip.AddrFromSlice(n.IP); ok && found.Unmap() == a && n.State&usable != 0 {
+			return n.HardwareAddr, nil
+		}
+	}
+	return nil, nil
+}
+
+// ManageNeighbour has the kernel (5.16 and later) resolve an address now and
+// keep it resolved without traffic. Asking again is no error.
+func ManageNeighbour(ifindex int, a netip.Addr) error {
+	err := netlink.NeighSet(&netlink.Neigh{
+		LinkIndex: ifindex, Family: familyOf(a), IP: a.AsSlice(),
+		Flags: netlink.NTF_USE, FlagsExt: netlink.NTF_EXT_MANAGED,
+	})
+	if err != nil {
+		return fmt.Errorf("keep neighbour %s of interface %d resolved: %w", a, ifindex, err)
+	}
+	return nil
+}
+
+// EnsureVIP puts a VIP on an interface as /32 or /128, without duplicate
+// address detection, which would keep IPv6 silent for a second. It tells
+// whether it added it: an address that was there is not weir's to remove.
+func EnsureVIP(ifindex int, vip netip.Addr) (added bool, err error) {
+	err = netlink.AddrAdd(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: ifindex}}, vipAddress(vip))
+	if errors.Is(err, unix.EEXIST) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("add VIP %s to interface %d: %w", vip, ifindex, err)
+	}
+	return true, nil
+}
+
+// RemoveVIP takes a VIP off; one that is not there is no error.
+func RemoveVIP(ifindex int, vip netip.Addr) error {
+	err := netlink.AddrDel(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: ifindex}}, vipAddress(vip))
+	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+		return fmt.Errorf("remove VIP %s from interface %d: %w", vip, ifindex, err)
+	}
+	return nil
+}
+
+func vipAddress(vip netip.Addr) *netlink.Addr {
+	address := &netlink.Addr{IPNet: &net.IPNet{IP: vip.AsSlice(), Mask: net.CIDRMask(vip.BitLen(), vip.BitLen())}}
+	if vip.Is6() {
+		address.Flags = unix.IFA_F_NODAD
+	}
+	return address
+}
+
+func familyOf(a netip.Addr) int {
+	if a.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}
