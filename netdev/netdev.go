@@ -71,8 +71,14 @@ func ManageNeighbour(ifindex int, a netip.Addr) error {
 
 // EnsureVIP puts a VIP on an interface as /32 or /128, without duplicate
 // address detection, which would keep IPv6 silent for a second. It tells
-// whether it added it: an address that was there is not weir's to remove.
+// whether it added it: an address that was there, on any interface and with any
+// prefix, is not weir's to remove.
 func EnsureVIP(ifindex int, vip netip.Addr) (added bool, err error) {
+	// The kernel refuses an IPv4 address twice only when prefix and interface
+	// are equal too.
+	if _, has, err := holder(vip); err != nil || has {
+		return false, err
+	}
 	err = netlink.AddrAdd(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: ifindex}}, vipAddress(vip))
 	if errors.Is(err, unix.EEXIST) {
 		return false, nil

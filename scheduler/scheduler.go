@@ -100,15 +100,18 @@ const perBackend = 100
 // Maglev returns a consistent-hashing table (Eisenbud et al., NSDI 2016,
 // §3.4): few slots move when a backend comes or goes. Weights give a backend
 // that many turns in proportion. The algorithms maglev and source share it:
-// they differ in what the program hashes.
+// they differ in what the program hashes. Backends of weight 0 count for the
+// table's size: one that fails must not change it, which would move nearly
+// every slot.
 func Maglev(backends []Backend) []uint32 {
+	room := perBackend * len(backends)
 	backends = usable(backends)
 	if len(backends) == 0 {
 		return nil
 	}
 	size := sizes[len(sizes)-1]
 	for _, s := range sizes {
-		if s >= perBackend*len(backends) {
+		if s >= room {
 			size = s
 			break
 		}
