@@ -110,4 +110,13 @@ static __always_inline enum verdict process(hook_ctx *ctx, struct packet *p)
 	return translate(ctx, p);
 }
 
+/* The whole program, of either hook. */
+static __always_inline int journey(hook_ctx *ctx)
+{
+	struct packet p = {};
+
+	packet_linearise(ctx);
+	return finish(ctx, &p, process(ctx, &p));
+}
+
 #endif
