@@ -71,15 +71,13 @@ enum conn_flag {
 	CONN_FIN_BACKEND = 8,
 };
 
-/* Aligned to 4, so that map keys that hold one have no hidden padding: a byte
- * of padding that nobody sets makes equal keys differ. */
 struct addr {
 	union {
 		__u8 bytes[16];
 		__u32 words[4];
 		__u64 halves[2];
-	} __attribute__((packed, aligned(4)));
-} __attribute__((packed, aligned(4)));
+	};
+};
 
 /* One connection, both directions, one cache line. Fixed for what comes
  * later: networks, rewritten port and pool, mode. */
@@ -110,21 +108,25 @@ struct bucket {
 	struct conn ways[WAYS];
 };
 
+/* Keys name their padding and are multiples of 8 bytes: a byte of padding
+ * that nobody sets makes equal keys differ. */
 struct service_key {
 	struct addr vip;
 	__be16 port;
 	__u8 protocol;
-	__u8 pad;
+	__u8 pad[5];
 };
 
 /* Longest prefix wins: a port range is a set of prefixes, any port is none. */
 struct port_prefix_key {
 	__u32 prefixlen;
-	struct addr vip;
 	__u8 protocol;
+	__u8 pad[3];
+	struct addr vip;
 	__u8 port[2];		/* network order */
-	__u8 pad;
+	__u8 tail[6];
 };
+#define PORT_PREFIX_BITS (8 * (1 + 3 + 16))	/* before those of the port */
 
 struct allow_key {
 	__u32 prefixlen;
@@ -132,9 +134,9 @@ struct allow_key {
 	struct addr client;
 };
 
-_Static_assert(sizeof(struct service_key) == 20, "no padding in keys");
-_Static_assert(sizeof(struct port_prefix_key) == 24, "no padding in keys");
-_Static_assert(sizeof(struct allow_key) == 24, "no padding in keys");
+_Static_assert(sizeof(struct service_key) == 24, "no hidden padding in keys");
+_Static_assert(sizeof(struct port_prefix_key) == 32, "no hidden padding in keys");
+_Static_assert(sizeof(struct allow_key) == 24, "no hidden padding in keys");
 
 struct service {
 	struct addr vip;

@@ -82,8 +82,8 @@ func TestPortOrder(t *testing.T) {
 		}
 		h.put(t, LBMapAllow, LBAllowKey{Prefixlen: 32 + 128, Service: 3, Client: as16(f.client)}, uint32(1))
 		// Ports 64–95 are one prefix of 11 bits; any port is one of none.
-		h.put(t, LBMapPortRanges, LBPortPrefixKey{Prefixlen: 8*17 + 11, Vip: as16(f.vip), Protocol: 6, Port: [2]uint8{0, 64}}, uint32(2))
-		h.put(t, LBMapPortRanges, LBPortPrefixKey{Prefixlen: 8 * 17, Vip: as16(f.vip), Protocol: 6}, uint32(3))
+		h.put(t, LBMapPortRanges, LBPortPrefixKey{Prefixlen: 8*20 + 11, Vip: as16(f.vip), Protocol: 6, Port: [2]uint8{0, 64}}, uint32(2))
+		h.put(t, LBMapPortRanges, LBPortPrefixKey{Prefixlen: 8 * 20, Vip: as16(f.vip), Protocol: 6}, uint32(3))
 		for _, c := range []struct {
 			port   uint16
 			reason LBReason

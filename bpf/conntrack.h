@@ -72,23 +72,49 @@ static __always_inline int conn_expired(const struct conn *conn, const struct se
 	return now - conn->seen > conn_timeout(conn->state, service);
 }
 
-/* Is this live entry the packet's connection? The service and the backend,
- * which are hot, hold the addresses that the entry leaves out. */
-static __always_inline int conn_matches(struct conn *conn, const struct packet *p, __u32 now)
+/* What a packet's entry holds: computed once, compared with every way. */
+struct wanted {
+	struct addr client;
+	__u64 ports;		/* as the entry's first eight bytes after the address */
+	__u64 mask;		/* of those that the packet knows */
+};
+
+union conn_ports {
+	struct {
+		__be16 client, vip, backend, rewritten;
+	};
+	__u64 all;
+};
+
+static __always_inline struct wanted conn_wanted(const struct packet *p)
 {
-	const struct addr *client = p->from_backend ? &p->destination : &p->source;
+	union conn_ports ports = {}, mask = { .client = 0xffff };
+
+	if (p->from_backend) {
+		ports.client = p->destination_port;
+		ports.backend = p->source_port;
+		mask.backend = 0xffff;
+		return (struct wanted){ p->destination, ports.all, mask.all };
+	}
+	ports.client = p->source_port;
+	ports.vip = p->destination_port;
+	mask.vip = 0xffff;
+	return (struct wanted){ p->source, ports.all, mask.all };
+}
+
+/* Is this live entry the packet's connection? Ports tell most others apart.
+ * The service and the backend, which are hot, hold the addresses that the
+ * entry leaves out. */
+static __always_inline int conn_matches(struct conn *conn, const struct packet *p, const struct wanted *wanted,
+					__u32 now)
+{
 	struct service *service;
 	struct backend *backend;
 	__u32 id;
 
-	if (conn->state == CONN_FREE || conn->protocol != p->protocol || !same_address(&conn->client, client))
+	if ((*(__u64 *)&conn->client_port & wanted->mask) != wanted->ports || !same_address(&conn->client, &wanted->client) ||
+	    conn->protocol != p->protocol || conn->state == CONN_FREE)
 		return 0;
-	if (p->from_backend) {
-		if (conn->client_port != p->destination_port || conn->backend_port != p->source_port)
-			return 0;
-	} else if (conn->client_port != p->source_port || conn->vip_port != p->destination_port) {
-		return 0;
-	}
 	id = conn->service;
 	service = bpf_map_lookup_elem(&services, &id);
 	if (!service || conn_expired(conn, service, now))
@@ -100,14 +126,15 @@ static __always_inline int conn_matches(struct conn *conn, const struct packet *
 	return backend && same_address(&backend->address, &p->source);
 }
 
-static __always_inline struct conn *bucket_find(__u32 index, const struct packet *p, __u32 now)
+static __always_inline struct conn *bucket_find(__u32 index, const struct packet *p, const struct wanted *wanted,
+						__u32 now)
 {
 	struct bucket *bucket = bpf_map_lookup_elem(&conns, &index);
 
 	if (!bucket)
 		return 0;
 	for (int i = 0; i < WAYS; i++)
-		if (conn_matches(&bucket->ways[i], p, now))
+		if (conn_matches(&bucket->ways[i], p, wanted, now))
 			return &bucket->ways[i];
 	return 0;
 }
@@ -115,10 +142,11 @@ static __always_inline struct conn *bucket_find(__u32 index, const struct packet
 /* The packet's connection, or null. */
 static __always_inline struct conn *conn_find(const struct packet *p, __u32 now)
 {
+	struct wanted wanted = conn_wanted(p);
 	struct bucket_pair at = conn_buckets(p);
-	struct conn *conn = bucket_find(at.low, p, now);
+	struct conn *conn = bucket_find(at.low, p, &wanted, now);
 
-	return conn ? conn : bucket_find(at.high, p, now);
+	return conn ? conn : bucket_find(at.high, p, &wanted, now);
 }
 
 static __always_inline void count_active(__u32 backend, __s64 change)
@@ -276,12 +304,10 @@ static __always_inline void conn_fill(struct conn *conn, const struct packet *p,
  * 0 no entry may go. */
 static __always_inline int conn_insert(struct packet *p, struct bucket_pair at, __be16 backend_port, __u32 now)
 {
-	struct conn *conn = bucket_find(at.low, p, now);
-	__u64 low, high;
+	struct conn *conn = conn_find(p, now);
 	struct bucket *bucket;
+	__u64 low, high;
 
-	if (!conn)
-		conn = bucket_find(at.high, p, now);
 	if (conn) {
 		p->backend = conn->backend;
 		return 1;

@@ -73,9 +73,9 @@ static __always_inline enum verdict translate(hook_ctx *ctx, struct packet *p)
 static __always_inline enum verdict process(hook_ctx *ctx, struct packet *p)
 {
 	enum verdict verdict = parse(ctx, p), owner;
-	__u32 now = now_ticks();
 	struct conn *conn;
 	struct backend *backend;
+	__u32 now;
 
 	if (verdict == VERDICT_PASS)
 		return verdict;
@@ -85,6 +85,7 @@ static __always_inline enum verdict process(hook_ctx *ctx, struct packet *p)
 	if (verdict == VERDICT_DROP)
 		return p->from_backend ? VERDICT_PASS : VERDICT_DROP;
 
+	now = now_ticks();
 	conn = conn_find(p, now);
 	if (conn && !p->from_backend && conn->state == CONN_CLOSING &&
 	    (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {

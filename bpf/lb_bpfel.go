@@ -119,10 +119,11 @@ type LBCounter struct {
 type LBPortPrefixKey struct {
 	_         structs.HostLayout
 	Prefixlen uint32
-	Vip       LBAddr
 	Protocol  uint8
+	Pad       [3]uint8
+	Vip       LBAddr
 	Port      [2]uint8
-	Pad       uint8
+	Tail      [6]uint8
 }
 
 type LBReason uint32
@@ -182,7 +183,7 @@ type LBServiceKey struct {
 	Vip      LBAddr
 	Port     uint16
 	Protocol uint8
-	Pad      uint8
+	Pad      [5]uint8
 }
 
 // Names of all BPF objects in the ELF.

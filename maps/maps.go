@@ -99,7 +99,7 @@ func (t *Tables) putPorts(id uint32, s *lb.Service) error {
 	}
 	for _, p := range portPrefixes(s.Ports) {
 		key := bpf.LBPortPrefixKey{
-			Prefixlen: 8*(16+1) + p.bits, Vip: address(s.Address), Protocol: protocols[s.Protocol],
+			Prefixlen: portPrefixBits + p.bits, Vip: address(s.Address), Protocol: protocols[s.Protocol],
 			Port: [2]uint8{uint8(p.port >> 8), uint8(p.port)},
 		}
 		if err := t.put(bpf.LBMapPortRanges, &key, id); err != nil {
@@ -154,6 +154,9 @@ func networkOrder(port uint16) uint16 { return bits.ReverseBytes16(port) }
 
 // ticks rounds up to the program's unit of 2^28 ns.
 func ticks(d time.Duration) uint32 { return uint32((d + 1<<28 - 1) >> 28) }
+
+// portPrefixBits is PORT_PREFIX_BITS of bpf/abi.h: protocol, padding, address.
+const portPrefixBits = 8 * (1 + 3 + 16)
 
 // portPrefix is a block of ports that share their first bits.
 type portPrefix struct {

@@ -95,7 +95,11 @@ func load(object string, t traffic) (*harness, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read object: %w", err)
 	}
-	spec.Maps["conns"].MaxEntries, spec.Maps["locks"].MaxEntries = buckets, buckets
+	for _, name := range []string{"conns", "heads", "locks"} {
+		if m, ok := spec.Maps[name]; ok {
+			m.MaxEntries = buckets
+		}
+	}
 	if err := spec.Variables["cfg_bucket_mask"].Set(uint32(buckets - 1)); err != nil {
 		return nil, err
 	}
