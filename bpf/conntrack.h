@@ -9,8 +9,9 @@
 #include "maps.h"
 #include "packet.h"
 
-/* A lock is held for one insert; a CPU that cannot get it refuses the opener,
- * whose retransmission finds it free. */
+/* A lock is held for one insert and lies in a line that the lookup before has
+ * brought. A CPU that cannot get it refuses the opener, whose retransmission
+ * finds it free. */
 #define LOCK_TRIES 256
 /* A client's first ACK may already cover this much of the backend's data. */
 #define CONFIRM_WINDOW 65536
@@ -210,17 +211,19 @@ static __always_inline void conn_release(struct conn *conn)
 	conn_change(conn, old, new);
 }
 
-static __always_inline int lock(__u32 *word)
+static __always_inline int lock(struct bucket *bucket)
 {
+	__u32 *word = &bucket->ways[0].lock;
+
 	for (int i = 0; i < LOCK_TRIES; i++)
 		if (!__sync_val_compare_and_swap(word, 0, 1))
 			return 1;
 	return 0;
 }
 
-static __always_inline void unlock(__u32 *word)
+static __always_inline void unlock(struct bucket *bucket)
 {
-	__sync_lock_test_and_set(word, 0);
+	__sync_lock_test_and_set(&bucket->ways[0].lock, 0);
 }
 
 /* Who must leave first: a class, then the oldest. NOT_EVICTABLE stays. */
@@ -246,14 +249,36 @@ static __always_inline __u64 conn_rank(const struct conn *conn, __u32 now)
 	return CLASS_UNPROVEN | conn->seen;
 }
 
-/* conn_rank of one way. */
+/* conn_rank of one way; an expired one is freed, so that the next opener finds
+ * it without asking for ranks. */
 __noinline __u64 way_rank(__u32 index, __u32 way, __u32 now)
 {
 	struct bucket *bucket = bpf_map_lookup_elem(&conns, &index);
+	__u64 rank;
 
 	if (!bucket || way >= WAYS)
 		return NOT_EVICTABLE;
-	return conn_rank(&bucket->ways[way], now);
+	rank = conn_rank(&bucket->ways[way], now);
+	if (rank == CLASS_FREE)
+		conn_release(&bucket->ways[way]);
+	return rank;
+}
+
+/* taken << 4 | first free way of a bucket; WAYS << 4 or more when none is. */
+__noinline __u32 bucket_free(__u32 index)
+{
+	struct bucket *bucket = bpf_map_lookup_elem(&conns, &index);
+	__u32 taken = 0, way = 0;
+
+	if (!bucket)
+		return WAYS << 4;
+	for (int i = WAYS - 1; i >= 0; i--) {
+		if (bucket->ways[i].state == CONN_FREE)
+			way = i;
+		else
+			taken++;
+	}
+	return taken << 4 | way;
 }
 
 /* The way of a bucket that must leave first: rank << 8 | (WAYS - free) << 4 |
@@ -312,18 +337,22 @@ static __always_inline int conn_insert(struct packet *p, struct bucket_pair at, 
 		p->backend = conn->backend;
 		return 1;
 	}
-	low = bucket_victim(at.low, now);
-	high = bucket_victim(at.high, now);
-	if (high < low)
+	low = bucket_free(at.low);
+	high = bucket_free(at.high);
+	if (low >= WAYS << 4 && high >= WAYS << 4) {
+		low = bucket_victim(at.low, now);
+		high = bucket_victim(at.high, now);
+		if (low == NOT_EVICTABLE && high == NOT_EVICTABLE)
+			return 0;
+	}
+	if (high < low) {
 		at.low = at.high;
-	else
-		high = low;
-	if (high == NOT_EVICTABLE)
-		return 0;
+		low = high;
+	}
 	bucket = bpf_map_lookup_elem(&conns, &at.low);
 	if (!bucket)
 		return 0;
-	conn_fill(&bucket->ways[high % WAYS], p, backend_port, now);
+	conn_fill(&bucket->ways[low % WAYS], p, backend_port, now);
 	return 2;
 }
 
@@ -331,15 +360,15 @@ static __always_inline int conn_insert(struct packet *p, struct bucket_pair at, 
  * CPU was first (p->backend is then its choice), 0 when the table refuses. */
 __noinline int conn_learn(struct packet *p, __u32 backend_port, __u32 now)
 {
+	struct bucket *low, *high;
 	struct bucket_pair at;
-	__u32 *low, *high;
 	int learned = 0;
 
 	if (!p)
 		return 0;
 	at = conn_buckets(p);
-	low = bpf_map_lookup_elem(&locks, &at.low);
-	high = bpf_map_lookup_elem(&locks, &at.high);
+	low = bpf_map_lookup_elem(&conns, &at.low);
+	high = bpf_map_lookup_elem(&conns, &at.high);
 	if (!low || !high || !lock(low))
 		return 0;
 	if (lock(high)) {

@@ -88,7 +88,8 @@ type LBConn struct {
 	State           uint8
 	Flags           uint8
 	Generation      uint16
-	Reserved        uint64
+	Lock            uint32
+	Reserved        uint32
 }
 
 type LBConnFlag uint32
@@ -197,7 +198,6 @@ const (
 	LBMapBackends             = "backends"
 	LBMapConns                = "conns"
 	LBMapExactPorts           = "exact_ports"
-	LBMapLocks                = "locks"
 	LBMapPortRanges           = "port_ranges"
 	LBMapPositions            = "positions"
 	LBMapReasonCounters       = "reason_counters"
@@ -269,7 +269,6 @@ type LBMapSpecs struct {
 	Backends        *ebpf.MapSpec `ebpf:"backends"`
 	Conns           *ebpf.MapSpec `ebpf:"conns"`
 	ExactPorts      *ebpf.MapSpec `ebpf:"exact_ports"`
-	Locks           *ebpf.MapSpec `ebpf:"locks"`
 	PortRanges      *ebpf.MapSpec `ebpf:"port_ranges"`
 	Positions       *ebpf.MapSpec `ebpf:"positions"`
 	ReasonCounters  *ebpf.MapSpec `ebpf:"reason_counters"`
@@ -317,7 +316,6 @@ type LBMaps struct {
 	Backends        *ebpf.Map `ebpf:"backends"`
 	Conns           *ebpf.Map `ebpf:"conns"`
 	ExactPorts      *ebpf.Map `ebpf:"exact_ports"`
-	Locks           *ebpf.Map `ebpf:"locks"`
 	PortRanges      *ebpf.Map `ebpf:"port_ranges"`
 	Positions       *ebpf.Map `ebpf:"positions"`
 	ReasonCounters  *ebpf.Map `ebpf:"reason_counters"`
@@ -336,7 +334,6 @@ func (m *LBMaps) Close() error {
 		m.Backends,
 		m.Conns,
 		m.ExactPorts,
-		m.Locks,
 		m.PortRanges,
 		m.Positions,
 		m.ReasonCounters,

@@ -23,8 +23,6 @@ volatile const __u64 cfg_hash_key = 0x6a09e667f3bcc908;
 
 /* Connections · program · program, daemon by mmap · expiry, eviction. */
 MAP(conns, BPF_MAP_TYPE_ARRAY, __u32, struct bucket, 1024, BPF_F_MMAPABLE);
-/* Lock word of each bucket · program · program · held for one insert. */
-MAP(locks, BPF_MAP_TYPE_ARRAY, __u32, __u32, 1024, 0);
 /* Addresses that matter, enum role bits · daemon · program · daemon. */
 MAP(roles, BPF_MAP_TYPE_HASH, struct addr, enum role, MAX_SERVICES + MAX_BACKENDS, BPF_F_NO_PREALLOC);
 /* Services by exact port, by range or any port · daemon · program · daemon. */

@@ -19,7 +19,7 @@ func TestConcurrentInserts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	spec.Maps[LBMapConns].MaxEntries, spec.Maps[LBMapLocks].MaxEntries = buckets, buckets
+	spec.Maps[LBMapConns].MaxEntries = buckets
 	if err := spec.Variables["cfg_bucket_mask"].Set(uint32(buckets - 1)); err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,6 @@ const (
 	TCMapBackends             = "backends"
 	TCMapConns                = "conns"
 	TCMapExactPorts           = "exact_ports"
-	TCMapLocks                = "locks"
 	TCMapPortRanges           = "port_ranges"
 	TCMapPositions            = "positions"
 	TCMapReasonCounters       = "reason_counters"
@@ -95,7 +94,6 @@ type TCMapSpecs struct {
 	Backends        *ebpf.MapSpec `ebpf:"backends"`
 	Conns           *ebpf.MapSpec `ebpf:"conns"`
 	ExactPorts      *ebpf.MapSpec `ebpf:"exact_ports"`
-	Locks           *ebpf.MapSpec `ebpf:"locks"`
 	PortRanges      *ebpf.MapSpec `ebpf:"port_ranges"`
 	Positions       *ebpf.MapSpec `ebpf:"positions"`
 	ReasonCounters  *ebpf.MapSpec `ebpf:"reason_counters"`
@@ -143,7 +141,6 @@ type TCMaps struct {
 	Backends        *ebpf.Map `ebpf:"backends"`
 	Conns           *ebpf.Map `ebpf:"conns"`
 	ExactPorts      *ebpf.Map `ebpf:"exact_ports"`
-	Locks           *ebpf.Map `ebpf:"locks"`
 	PortRanges      *ebpf.Map `ebpf:"port_ranges"`
 	Positions       *ebpf.Map `ebpf:"positions"`
 	ReasonCounters  *ebpf.Map `ebpf:"reason_counters"`
@@ -162,7 +159,6 @@ func (m *TCMaps) Close() error {
 		m.Backends,
 		m.Conns,
 		m.ExactPorts,
-		m.Locks,
 		m.PortRanges,
 		m.Positions,
 		m.ReasonCounters,

@@ -75,7 +75,6 @@ func configure(spec *ebpf.CollectionSpec, o Options) error {
 	wanted := uint64(float64(o.Connections)/fullest)/ways + 1
 	buckets := uint32(1) << max(4, bits.Len64(wanted-1))
 	spec.Maps[bpf.LBMapConns].MaxEntries = buckets
-	spec.Maps[bpf.LBMapLocks].MaxEntries = buckets
 	return errors.Join(
 		spec.Variables["cfg_bucket_mask"].Set(buckets-1),
 		spec.Variables["cfg_hash_key"].Set(o.HashKey),

@@ -23,7 +23,6 @@ const (
 	benchMapBackends             = "backends"
 	benchMapConns                = "conns"
 	benchMapExactPorts           = "exact_ports"
-	benchMapLocks                = "locks"
 	benchMapPortRanges           = "port_ranges"
 	benchMapPositions            = "positions"
 	benchMapReasonCounters       = "reason_counters"
@@ -118,7 +117,6 @@ type benchMapSpecs struct {
 	Backends        *ebpf.MapSpec `ebpf:"backends"`
 	Conns           *ebpf.MapSpec `ebpf:"conns"`
 	ExactPorts      *ebpf.MapSpec `ebpf:"exact_ports"`
-	Locks           *ebpf.MapSpec `ebpf:"locks"`
 	PortRanges      *ebpf.MapSpec `ebpf:"port_ranges"`
 	Positions       *ebpf.MapSpec `ebpf:"positions"`
 	ReasonCounters  *ebpf.MapSpec `ebpf:"reason_counters"`
@@ -175,7 +173,6 @@ type benchMaps struct {
 	Backends        *ebpf.Map `ebpf:"backends"`
 	Conns           *ebpf.Map `ebpf:"conns"`
 	ExactPorts      *ebpf.Map `ebpf:"exact_ports"`
-	Locks           *ebpf.Map `ebpf:"locks"`
 	PortRanges      *ebpf.Map `ebpf:"port_ranges"`
 	Positions       *ebpf.Map `ebpf:"positions"`
 	ReasonCounters  *ebpf.Map `ebpf:"reason_counters"`
@@ -194,7 +191,6 @@ func (m *benchMaps) Close() error {
 		m.Backends,
 		m.Conns,
 		m.ExactPorts,
-		m.Locks,
 		m.PortRanges,
 		m.Positions,
 		m.ReasonCounters,
