@@ -9,20 +9,22 @@
 #include <linux/types.h>
 
 /* Raised when a pinned map's layout or meaning changes. */
-#define ABI_VERSION 1
+enum abi { ABI_VERSION = 1 };
 
-/* Connection times are counted in ticks of 2^28 ns, about 268 ms, so that a
- * busy connection's cache line is written four times a second, not per packet. */
-#define TICK_SHIFT 28
-
-#define WAYS 8
-#define MAX_SERVICES 16384
-#define MAX_BACKENDS 131072
-#define MAX_SLOTS (4 * 1024 * 1024)
-#define MAX_ALLOW 131072
-#define MAX_ADJACENCIES (MAX_BACKENDS + CLIENT_ADJACENCIES)
-/* Next hops towards clients, learned by the program, come first. */
-#define CLIENT_ADJACENCIES 1024
+enum limit {
+	/* Connection times are counted in ticks of 2^28 ns, about 268 ms, so that
+	 * a busy connection's cache line is written four times a second, not once
+	 * a packet. */
+	TICK_SHIFT = 28,
+	WAYS = 8,
+	MAX_SERVICES = 16384,
+	MAX_BACKENDS = 131072,
+	MAX_SLOTS = 4 * 1024 * 1024,
+	MAX_ALLOW = 131072,
+	/* Next hops towards clients, learned by the program, come first. */
+	CLIENT_ADJACENCIES = 1024,
+	MAX_ADJACENCIES = CLIENT_ADJACENCIES + MAX_BACKENDS,
+};
 
 enum role { ROLE_VIP = 1, ROLE_BACKEND = 2 };
 
@@ -146,16 +148,22 @@ struct service {
 	__u32 closing;		/* ticks */
 	__u32 affinity;		/* ticks; 0: none */
 	__u32 flags;
-	__u64 reserved[2];	/* latency measurement */
+	/* What the service is found by, for a daemon that restarts: */
+	__be16 first_port;
+	__be16 last_port;
+	__u8 protocol;
+	__u8 pad[3];
+	__u64 reserved;		/* latency measurement */
 };
 _Static_assert(sizeof(struct service) == 64, "a service is one cache line");
 
 struct backend {
 	struct addr address;
-	__be16 port;
+	__be16 port;		/* 0: the port that the client asked for */
 	__u16 weight;
 	__u32 adjacency;
-	__u64 reserved;		/* latency measurement */
+	__u32 service;
+	__u32 reserved;		/* latency measurement */
 };
 _Static_assert(sizeof(struct backend) == 32, "two backends a cache line");
 
@@ -174,6 +182,14 @@ struct adjacency {
 	__u8 source[6];
 	__u32 state;		/* enum adjacency_state */
 	struct addr next_hop;	/* for the companion's neighbour look-up */
+};
+
+/* What the pinned maps were made with; a daemon that does not speak the
+ * version leaves them alone. */
+struct pinned {
+	__u32 abi_version;
+	__u32 bucket_mask;
+	__u64 hash_key;
 };
 
 struct counter {

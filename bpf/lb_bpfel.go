@@ -13,6 +13,12 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type LBAbi uint32
+
+const (
+	LBAbiABI_VERSION LBAbi = 1
+)
+
 type LBAddr struct {
 	_     structs.HostLayout
 	Bytes [16]uint8
@@ -60,7 +66,8 @@ type LBBackend struct {
 	Port      uint16
 	Weight    uint16
 	Adjacency uint32
-	Reserved  uint64
+	Service   uint32
+	Reserved  uint32
 }
 
 type LBBucket struct {
@@ -116,6 +123,26 @@ type LBCounter struct {
 	Bytes   uint64
 }
 
+type LBLimit uint32
+
+const (
+	LBLimitTICK_SHIFT         LBLimit = 28
+	LBLimitWAYS               LBLimit = 8
+	LBLimitMAX_SERVICES       LBLimit = 16384
+	LBLimitMAX_BACKENDS       LBLimit = 131072
+	LBLimitMAX_SLOTS          LBLimit = 4194304
+	LBLimitMAX_ALLOW          LBLimit = 131072
+	LBLimitCLIENT_ADJACENCIES LBLimit = 1024
+	LBLimitMAX_ADJACENCIES    LBLimit = 132096
+)
+
+type LBPinned struct {
+	_          structs.HostLayout
+	AbiVersion uint32
+	BucketMask uint32
+	HashKey    uint64
+}
+
 type LBPortPrefixKey struct {
 	_         structs.HostLayout
 	Prefixlen uint32
@@ -166,7 +193,11 @@ type LBService struct {
 	Closing   uint32
 	Affinity  uint32
 	Flags     uint32
-	Reserved  [2]uint64
+	FirstPort uint16
+	LastPort  uint16
+	Protocol  uint8
+	Pad       [3]uint8
+	Reserved  uint64
 }
 
 type LBServiceCounter struct {
@@ -197,6 +228,7 @@ const (
 	LBMapConns                = "conns"
 	LBMapExactPorts           = "exact_ports"
 	LBMapLocks                = "locks"
+	LBMapPinned               = "pinned"
 	LBMapPortRanges           = "port_ranges"
 	LBMapPositions            = "positions"
 	LBMapReasonCounters       = "reason_counters"
@@ -206,10 +238,13 @@ const (
 	LBMapSlots                = "slots"
 	LBProgWeirXdp             = "weir_xdp"
 	LBVarCfgBucketMask        = "cfg_bucket_mask"
+	LBVarCfgCompanion         = "cfg_companion"
 	LBVarCfgHashKey           = "cfg_hash_key"
+	LBVarUnusedAbi            = "unused_abi"
 	LBVarUnusedAdjacencyState = "unused_adjacency_state"
 	LBVarUnusedConnFlag       = "unused_conn_flag"
 	LBVarUnusedConnState      = "unused_conn_state"
+	LBVarUnusedLimit          = "unused_limit"
 )
 
 // LoadLB returns the embedded CollectionSpec for LB.
@@ -269,6 +304,7 @@ type LBMapSpecs struct {
 	Conns           *ebpf.MapSpec `ebpf:"conns"`
 	ExactPorts      *ebpf.MapSpec `ebpf:"exact_ports"`
 	Locks           *ebpf.MapSpec `ebpf:"locks"`
+	Pinned          *ebpf.MapSpec `ebpf:"pinned"`
 	PortRanges      *ebpf.MapSpec `ebpf:"port_ranges"`
 	Positions       *ebpf.MapSpec `ebpf:"positions"`
 	ReasonCounters  *ebpf.MapSpec `ebpf:"reason_counters"`
@@ -283,10 +319,13 @@ type LBMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type LBVariableSpecs struct {
 	CfgBucketMask        *ebpf.VariableSpec `ebpf:"cfg_bucket_mask"`
+	CfgCompanion         *ebpf.VariableSpec `ebpf:"cfg_companion"`
 	CfgHashKey           *ebpf.VariableSpec `ebpf:"cfg_hash_key"`
+	UnusedAbi            *ebpf.VariableSpec `ebpf:"unused_abi"`
 	UnusedAdjacencyState *ebpf.VariableSpec `ebpf:"unused_adjacency_state"`
 	UnusedConnFlag       *ebpf.VariableSpec `ebpf:"unused_conn_flag"`
 	UnusedConnState      *ebpf.VariableSpec `ebpf:"unused_conn_state"`
+	UnusedLimit          *ebpf.VariableSpec `ebpf:"unused_limit"`
 }
 
 // LBObjects contains all objects after they have been loaded into the kernel.
@@ -317,6 +356,7 @@ type LBMaps struct {
 	Conns           *ebpf.Map `ebpf:"conns"`
 	ExactPorts      *ebpf.Map `ebpf:"exact_ports"`
 	Locks           *ebpf.Map `ebpf:"locks"`
+	Pinned          *ebpf.Map `ebpf:"pinned"`
 	PortRanges      *ebpf.Map `ebpf:"port_ranges"`
 	Positions       *ebpf.Map `ebpf:"positions"`
 	ReasonCounters  *ebpf.Map `ebpf:"reason_counters"`
@@ -336,6 +376,7 @@ func (m *LBMaps) Close() error {
 		m.Conns,
 		m.ExactPorts,
 		m.Locks,
+		m.Pinned,
 		m.PortRanges,
 		m.Positions,
 		m.ReasonCounters,
@@ -351,10 +392,13 @@ func (m *LBMaps) Close() error {
 // It can be passed to LoadLBObjects or ebpf.CollectionSpec.LoadAndAssign.
 type LBVariables struct {
 	CfgBucketMask        *ebpf.Variable `ebpf:"cfg_bucket_mask"`
+	CfgCompanion         *ebpf.Variable `ebpf:"cfg_companion"`
 	CfgHashKey           *ebpf.Variable `ebpf:"cfg_hash_key"`
+	UnusedAbi            *ebpf.Variable `ebpf:"unused_abi"`
 	UnusedAdjacencyState *ebpf.Variable `ebpf:"unused_adjacency_state"`
 	UnusedConnFlag       *ebpf.Variable `ebpf:"unused_conn_flag"`
 	UnusedConnState      *ebpf.Variable `ebpf:"unused_conn_state"`
+	UnusedLimit          *ebpf.Variable `ebpf:"unused_limit"`
 }
 
 // LBPrograms contains all programs after they have been loaded into the kernel.

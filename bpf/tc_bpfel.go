@@ -24,6 +24,7 @@ const (
 	TCMapConns                = "conns"
 	TCMapExactPorts           = "exact_ports"
 	TCMapLocks                = "locks"
+	TCMapPinned               = "pinned"
 	TCMapPortRanges           = "port_ranges"
 	TCMapPositions            = "positions"
 	TCMapReasonCounters       = "reason_counters"
@@ -33,10 +34,13 @@ const (
 	TCMapSlots                = "slots"
 	TCProgWeirTc              = "weir_tc"
 	TCVarCfgBucketMask        = "cfg_bucket_mask"
+	TCVarCfgCompanion         = "cfg_companion"
 	TCVarCfgHashKey           = "cfg_hash_key"
+	TCVarUnusedAbi            = "unused_abi"
 	TCVarUnusedAdjacencyState = "unused_adjacency_state"
 	TCVarUnusedConnFlag       = "unused_conn_flag"
 	TCVarUnusedConnState      = "unused_conn_state"
+	TCVarUnusedLimit          = "unused_limit"
 )
 
 // LoadTC returns the embedded CollectionSpec for TC.
@@ -96,6 +100,7 @@ type TCMapSpecs struct {
 	Conns           *ebpf.MapSpec `ebpf:"conns"`
 	ExactPorts      *ebpf.MapSpec `ebpf:"exact_ports"`
 	Locks           *ebpf.MapSpec `ebpf:"locks"`
+	Pinned          *ebpf.MapSpec `ebpf:"pinned"`
 	PortRanges      *ebpf.MapSpec `ebpf:"port_ranges"`
 	Positions       *ebpf.MapSpec `ebpf:"positions"`
 	ReasonCounters  *ebpf.MapSpec `ebpf:"reason_counters"`
@@ -110,10 +115,13 @@ type TCMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type TCVariableSpecs struct {
 	CfgBucketMask        *ebpf.VariableSpec `ebpf:"cfg_bucket_mask"`
+	CfgCompanion         *ebpf.VariableSpec `ebpf:"cfg_companion"`
 	CfgHashKey           *ebpf.VariableSpec `ebpf:"cfg_hash_key"`
+	UnusedAbi            *ebpf.VariableSpec `ebpf:"unused_abi"`
 	UnusedAdjacencyState *ebpf.VariableSpec `ebpf:"unused_adjacency_state"`
 	UnusedConnFlag       *ebpf.VariableSpec `ebpf:"unused_conn_flag"`
 	UnusedConnState      *ebpf.VariableSpec `ebpf:"unused_conn_state"`
+	UnusedLimit          *ebpf.VariableSpec `ebpf:"unused_limit"`
 }
 
 // TCObjects contains all objects after they have been loaded into the kernel.
@@ -144,6 +152,7 @@ type TCMaps struct {
 	Conns           *ebpf.Map `ebpf:"conns"`
 	ExactPorts      *ebpf.Map `ebpf:"exact_ports"`
 	Locks           *ebpf.Map `ebpf:"locks"`
+	Pinned          *ebpf.Map `ebpf:"pinned"`
 	PortRanges      *ebpf.Map `ebpf:"port_ranges"`
 	Positions       *ebpf.Map `ebpf:"positions"`
 	ReasonCounters  *ebpf.Map `ebpf:"reason_counters"`
@@ -163,6 +172,7 @@ func (m *TCMaps) Close() error {
 		m.Conns,
 		m.ExactPorts,
 		m.Locks,
+		m.Pinned,
 		m.PortRanges,
 		m.Positions,
 		m.ReasonCounters,
@@ -178,10 +188,13 @@ func (m *TCMaps) Close() error {
 // It can be passed to LoadTCObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TCVariables struct {
 	CfgBucketMask        *ebpf.Variable `ebpf:"cfg_bucket_mask"`
+	CfgCompanion         *ebpf.Variable `ebpf:"cfg_companion"`
 	CfgHashKey           *ebpf.Variable `ebpf:"cfg_hash_key"`
+	UnusedAbi            *ebpf.Variable `ebpf:"unused_abi"`
 	UnusedAdjacencyState *ebpf.Variable `ebpf:"unused_adjacency_state"`
 	UnusedConnFlag       *ebpf.Variable `ebpf:"unused_conn_flag"`
 	UnusedConnState      *ebpf.Variable `ebpf:"unused_conn_state"`
+	UnusedLimit          *ebpf.Variable `ebpf:"unused_limit"`
 }
 
 // TCPrograms contains all programs after they have been loaded into the kernel.
