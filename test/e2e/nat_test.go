@@ -89,12 +89,12 @@ func device(t *testing.T, name string) *net.Interface {
 // balance loads the programs on every NIC of the router and gives them a TCP
 // service of the family on port 80, round robin over the backends' port 8080.
 func (l *lab) balance(t *testing.T, hook lb.Attach, family string, resolved bool) {
-	programs, err := loader.Load(loader.Options{HashKey: 1})
+	programs, err := loader.Load(loader.Options{Connections: 65536, HashKey: 1, XDP: hook == lb.AttachXDP})
 	if err != nil {
 		t.Fatalf("%+v", err)
 	}
 	t.Cleanup(func() { _ = programs.Close() })
-	var slots []uint32
+	var ids []uint32
 	for i := range backends {
 		id, next := uint32(i+1), maps.Adjacency{
 			Ifindex: l.toBackend[i].Index, MTU: l.toBackend[i].MTU,
@@ -104,19 +104,24 @@ func (l *lab) balance(t *testing.T, hook lb.Attach, family string, resolved bool
 			next.Destination = l.backendMAC[i]
 		}
 		check(t, programs.Tables.PutAdjacency(maps.FirstAdjacency+id, next))
-		check(t, programs.Tables.PutBackend(id, lb.Backend{Address: backendAddress(family, i), Port: 8080, Weight: 1}, maps.FirstAdjacency+id))
-		slots = append(slots, id)
+		check(t, programs.Tables.PutBackend(id, 1, lb.Backend{Address: backendAddress(family, i), Port: 8080, Weight: 1}, maps.FirstAdjacency+id))
+		check(t, programs.Tables.SetRole(backendAddress(family, i), false, true))
+		ids = append(ids, id)
 	}
-	vip := netip.MustParseAddr(vips[family])
-	check(t, programs.Tables.PutService(1, &lb.Service{
-		Name: "web", Address: vip, Ports: lb.PortRange{First: 80, Last: 80}, Protocol: lb.TCP, Algorithm: lb.RoundRobin,
-		Allow:    []netip.Prefix{netip.PrefixFrom(vip, 0).Masked()},
-		Timeouts: lb.Timeouts{Idle: time.Hour, HalfOpen: 30 * time.Second, Closing: 30 * time.Second},
-	}, 0, slots))
+	service := &lb.Service{
+		Name: "web", Address: netip.MustParseAddr(vips[family]), Ports: lb.PortRange{First: 80, Last: 80}, Protocol: lb.TCP,
+		Algorithm: lb.RoundRobin,
+		Timeouts:  lb.Timeouts{Idle: time.Hour, HalfOpen: 30 * time.Second, Closing: 30 * time.Second},
+	}
+	table := maps.Table{IDs: ids}
+	check(t, programs.Tables.Allow(1, netip.PrefixFrom(service.Address, 0).Masked()))
+	check(t, programs.Tables.PutTable(table))
+	check(t, programs.Tables.PutService(1, service, table))
+	check(t, programs.Tables.Publish(service.Key(), 1))
+	check(t, programs.Tables.SetRole(service.Address, true, false))
 	l.router.Do(t, func() {
-		check(t, programs.Attach(l.toClient.Index, hook))
-		for _, d := range l.toBackend {
-			check(t, programs.Attach(d.Index, hook))
+		for _, d := range append([]*net.Interface{l.toClient}, l.toBackend[:]...) {
+			check(t, programs.Attach(d.Name, d.Index, hook))
 		}
 	})
 }
@@ -205,6 +210,7 @@ func TestNAT(t *testing.T) {
 		offload, resolved bool
 	}{
 		{"xdp", lb.AttachXDP, false, true},
+		{"xdp with unresolved next hops", lb.AttachXDP, false, false},
 		{"tc", lb.AttachTC, false, true},
 		{"tc with checksum offload", lb.AttachTC, true, true},
 		{"tc with unresolved next hops", lb.AttachTC, true, false},
