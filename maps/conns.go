@@ -63,7 +63,7 @@ func (t *Tables) EachConn(do func(Conn) bool) error {
 			VIPPort:  networkOrder(c.VipPort), BackendPort: networkOrder(c.BackendPort),
 			Service: c.Service, Backend: c.Backend,
 			State:  stateNames[state],
-			Idle:   time.Duration(idle) << bpf.LBLimitTICK_SHIFT,
+			Idle:   duration(idle),
 			Active: state != bpf.LBConnStateCONN_CLOSING, Confirmed: bpf.LBConnFlag(c.Flags)&bpf.LBConnFlagCONN_CONFIRMED != 0,
 		})
 	})
@@ -143,4 +143,27 @@ func entries(m *ebpf.Map) (n uint64, err error) {
 		err = nil
 	}
 	return n, err
+}
+
+// Usage is what a sweep of the table found.
+type Usage struct {
+	Services, Backends map[uint32]uint64 // connections that name the id
+	Active             map[uint32]uint64 // of those, open ones, by backend
+	Total              uint64
+}
+
+// Sweep counts the connections of every id. Expired entries count as none:
+// no packet can meet them.
+func (t *Tables) Sweep() (Usage, error) {
+	u := Usage{map[uint32]uint64{}, map[uint32]uint64{}, map[uint32]uint64{}, 0}
+	err := t.EachConn(func(c Conn) bool {
+		u.Services[c.Service]++
+		u.Backends[c.Backend]++
+		if c.Active {
+			u.Active[c.Backend]++
+		}
+		u.Total++
+		return true
+	})
+	return u, err
 }

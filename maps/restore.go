@@ -16,8 +16,9 @@ import (
 
 // RestoredService is a service that an earlier daemon wrote.
 type RestoredService struct {
-	Key   lb.ServiceKey
-	Table Table // its slots are in use until it has another
+	Key      lb.ServiceKey
+	Timeouts lb.Timeouts // of the connections it has, rounded up to ticks
+	Table    Table       // its slots are in use until it has another
 }
 
 // RestoredBackend is a backend that an earlier daemon wrote. Its port is 0
@@ -50,7 +51,8 @@ func (t *Tables) Restore() (*Restored, error) {
 				Ports:    lb.PortRange{First: networkOrder(s.FirstPort), Last: networkOrder(s.LastPort)},
 				Protocol: protocolOf(s.Protocol),
 			},
-			Table: Table{First: s.FirstSlot, IDs: make([]uint32, s.Slots)},
+			Timeouts: lb.Timeouts{Idle: duration(s.Idle), HalfOpen: duration(s.HalfOpen), Closing: duration(s.Closing)},
+			Table:    Table{First: s.FirstSlot, IDs: make([]uint32, s.Slots)},
 		}
 	})
 	if err != nil {

@@ -127,6 +127,8 @@ func ticks(d time.Duration) uint32 {
 	return uint32((d + 1<<bpf.LBLimitTICK_SHIFT - 1) >> bpf.LBLimitTICK_SHIFT)
 }
 
+func duration(ticks uint32) time.Duration { return time.Duration(ticks) << bpf.LBLimitTICK_SHIFT }
+
 // portPrefix is a block of ports that share their first bits.
 type portPrefix struct {
 	port uint16
