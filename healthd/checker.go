@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package healthd
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/weirlb/weir/lb"
+)
+
+// Checker probes one target once. Its context has the check's timeout.
+type Checker interface {
+	Check(ctx context.Context) error
+}
+
+func newChecker(t Target) Checker {
+	switch t.Type {
+	case lb.CheckHTTP, lb.CheckHTTPS:
+		return newHTTP(t)
+	case lb.CheckICMP:
+		return icmpChecker{t.Address}
+	case lb.CheckUDP:
+		return udpChecker{t}
+	case lb.CheckTCP:
+		return tcpChecker{t}
+	default:
+		return noChecker{}
+	}
+}
+
+// noChecker is the check "none".
+type noChecker struct{}
+
+func (noChecker) Check(context.Context) error { return nil }
+
+// reword turns an error into what a person on call wants to read.
+func reword(err error, timeout time.Duration) error {
+	var network net.Error
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &network) && network.Timeout():
+		return fmt.Errorf("timeout after %s", timeout)
+	case errors.As(err, &certificate):
+		return fmt.Errorf("certificate: %w", certificate.Err)
+	}
+	for errno, reason := range map[syscall.Errno]string{
+		syscall.ECONNREFUSED: "connection refused", syscall.EHOSTUNREACH: "no route to host", syscall.ENETUNREACH: "network unreachable",
+		syscall.ECONNRESET: "connection reset", syscall.EADDRNOTAVAIL: "no free local port",
+	} {
+		if errors.Is(err, errno) {
+			return errors.New(reason)
+		}
+	}
+	return err
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package healthd probes targets and keeps the latest health of each. A
+// Daemon's Run owns all its goroutines; its output is a level, the latest
+// snapshot, never a queue of changes.
+package healthd
+
+import (
+	"context"
+	"hash/maphash"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/weirlb/weir/lb"
+)
+
+// Target is what is probed and how. Equal targets are one.
+type Target struct {
+	Address  netip.Addr
+	Port     uint16
+	Type     lb.CheckType
+	Path     string
+	Host     string
+	SNI      string
+	Verify   bool
+	Expect   string // status ranges, as of expectKey
+	Interval time.Duration
+	Timeout  time.Duration
+	Rise     int
+	Fall     int
+	Initial  lb.Health
+}
+
+// NewTarget is how a service's check probes one of its backends.
+func NewTarget(b lb.Backend, c lb.HealthCheck) Target {
+	port := c.Port
+	if port == 0 {
+		port = b.Port
+	}
+	return Target{
+		Address: b.Address, Port: port, Type: c.Type, Path: c.Path, Host: c.Host, SNI: c.SNI, Verify: c.Verify,
+		Expect: expectKey(c.Expect), Interval: c.Interval, Timeout: c.Timeout, Rise: c.Rise, Fall: c.Fall, Initial: c.Initial,
+	}
+}
+
+// String returns "http 10.1.1.21:8080/health.php".
+func (t Target) String() string {
+	if t.Type == lb.CheckICMP || t.Type == lb.CheckNone {
+		return string(t.Type) + " " + t.Address.String()
+	}
+	return string(t.Type) + " " + netip.AddrPortFrom(t.Address, t.Port).String() + t.Path
+}
+
+// Result is what is known of a target.
+type Result struct {
+	Health  lb.Health
+	Reason  string // why it is down or not up yet: "connection refused"
+	Since   time.Time
+	Latency time.Duration // of the last successful probe
+}
+
+// workers bound the probes under way and the targets' burst at the start.
+const workers = 1024
+
+// Daemon probes the targets it is given.
+type Daemon struct {
+	log     *slog.Logger
+	changed chan struct{}
+	wake    chan struct{}
+	spread  maphash.Seed
+
+	mu      sync.Mutex
+	targets map[Target]*state
+	queue   queue
+}
+
+// New returns a Daemon that logs transitions.
+func New(log *slog.Logger) *Daemon {
+	return &Daemon{
+		log: log, changed: make(chan struct{}, 1), wake: make(chan struct{}, 1), spread: maphash.MakeSeed(),
+		targets: map[Target]*state{},
+	}
+}
+
+// Set makes these the targets. One that was there keeps its state; a new one
+// is probed at once and starts as `known` says, which a restarted daemon has
+// from its predecessor, else with its check's initial health.
+func (d *Daemon) Set(targets []Target, known map[Target]Result) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	wanted := make(map[Target]bool, len(targets))
+	for _, t := range targets {
+		wanted[t] = true
+		if d.targets[t] != nil {
+			continue
+		}
+		s := newState(t, known[t], now)
+		d.targets[t] = s
+		if t.Type != lb.CheckNone {
+			d.queue.push(s, now)
+		}
+	}
+	for t, s := range d.targets {
+		if !wanted[t] {
+			s.gone = true
+			delete(d.targets, t)
+		}
+	}
+	signal(d.wake)
+	signal(d.changed)
+}
+
+// Snapshot returns the latest result of every target.
+func (d *Daemon) Snapshot() map[Target]Result {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	results := make(map[Target]Result, len(d.targets))
+	for t, s := range d.targets {
+		results[t] = s.result
+	}
+	return results
+}
+
+// Changed wakes after a target's health changed; many changes are one wake.
+func (d *Daemon) Changed() <-chan struct{} { return d.changed }
+
+// Run probes until ctx ends, which is no error, and then waits for the probes
+// under way.
+func (d *Daemon) Run(ctx context.Context) error {
+	var probes sync.WaitGroup
+	defer probes.Wait()
+	slots := make(chan struct{}, workers)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		s, wait := d.due()
+		if s == nil {
+			timer.Reset(wait)
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-timer.C:
+			case <-d.wake:
+			}
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case slots <- struct{}{}:
+		}
+		probes.Go(func() {
+			defer func() { <-slots }()
+			d.probe(ctx, s)
+		})
+	}
+}
+
+// idle is how long Run sleeps without a target.
+const idle = time.Hour
+
+// due takes the target whose time has come, or tells how long until one's.
+func (d *Daemon) due() (*state, time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for len(d.queue) > 0 && d.queue[0].state.gone {
+		d.queue.pop()
+	}
+	if len(d.queue) == 0 {
+		return nil, idle
+	}
+	if wait := time.Until(d.queue[0].at); wait > 0 {
+		return nil, wait
+	}
+	return d.queue.pop(), 0
+}
+
+// probe checks a target once and queues its next check: no two probes of one
+// target run at once, because it is not in the queue while one does.
+func (d *Daemon) probe(ctx context.Context, s *state) {
+	started := time.Now()
+	err := check(ctx, s)
+	if ctx.Err() != nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s.gone {
+		return
+	}
+	now := time.Now()
+	was := s.result.Health
+	if s.observe(err, now.Sub(started), now) {
+		d.log.Info("health changed", "target", s.target.String(), "from", was, "to", s.result.Health, "reason", s.result.Reason)
+		signal(d.changed)
+	}
+	d.queue.push(s, d.next(s, started, now))
+	if d.queue[0].state == s {
+		signal(d.wake)
+	}
+}
+
+// next keeps the interval from start to start. After the first check, made at
+// once, a target moves to its own place in the interval, so that many targets
+// spread over it.
+func (d *Daemon) next(s *state, started, now time.Time) time.Time {
+	at := started.Add(s.target.Interval)
+	if s.checks == 1 {
+		at = started.Add(s.target.Interval/4 + time.Duration(maphash.Comparable(d.spread, s.target)%uint64(s.target.Interval*3/4+1)))
+	}
+	if at.Before(now) {
+		at = now
+	}
+	return at
+}
+
+func check(ctx context.Context, s *state) error {
+	ctx, cancel := context.WithTimeout(ctx, s.target.Timeout)
+	defer cancel()
+	return reword(s.checker.Check(ctx), s.target.Timeout)
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package healthd
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/weirlb/weir/lb"
+)
+
+// httpChecker asks for a path and looks at the status alone.
+type httpChecker struct {
+	target Target
+	client *http.Client
+	expect []lb.StatusRange
+}
+
+// mostBody is how much of an answer is read, so that the server need not see
+// its connection cut in the middle of a short page.
+const mostBody = 64 << 10
+
+func newHTTP(t Target) httpChecker {
+	sni := t.SNI
+	if sni == "" {
+		sni = t.Host
+	}
+	transport := &http.Transport{
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, t) },
+		DisableKeepAlives: true,
+		TLSClientConfig: &tls.Config{
+			ServerName: sni, InsecureSkipVerify: !t.Verify,
+			// A resumed session spares both sides the handshake's signatures.
+			ClientSessionCache: tls.NewLRUClientSessionCache(1),
+		},
+	}
+	return httpChecker{t, &http.Client{
+		Transport: transport,
+		// A redirect is an answer, to be expected or not.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}, parseExpect(t.Expect)}
+}
+
+func (c httpChecker) Check(ctx context.Context) error {
+	path := c.target.Path
+	if path == "" {
+		path = "/"
+	}
+	url := fmt.Sprintf("%s://%s%s", c.target.Type, netip.AddrPortFrom(c.target.Address, c.target.Port), path)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	request.Host = c.target.Host
+	request.Header.Set("User-Agent", "weir")
+	response, err := c.client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	for _, expected := range c.expect {
+		if response.StatusCode >= expected.First && response.StatusCode <= expected.Last {
+			_, _ = io.CopyN(io.Discard, response.Body, mostBody)
+			return nil
+		}
+	}
+	return fmt.Errorf("HTTP %d", response.StatusCode)
+}
+
+// expectKey makes status ranges comparable: "200-399,404-404".
+func expectKey(ranges []lb.StatusRange) string {
+	var key []string
+	for _, r := range ranges {
+		key = append(key, fmt.Sprintf("%d-%d", r.First, r.Last))
+	}
+	return strings.Join(key, ",")
+}
+
+func parseExpect(key string) (ranges []lb.StatusRange) {
+	for part := range strings.SplitSeq(key, ",") {
+		var r lb.StatusRange
+		if _, err := fmt.Sscanf(part, "%d-%d", &r.First, &r.Last); err == nil {
+			ranges = append(ranges, r)
+		}
+	}
+	return ranges
+}
