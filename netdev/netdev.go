@@ -42,20 +42,6 @@ func RouteTo(a netip.Addr) (Hop, error) {
 const usable = netlink.NUD_PERMANENT | netlink.NUD_NOARP | netlink.NUD_REACHABLE | netlink.NUD_STALE |
 	netlink.NUD_DELAY | netlink.NUD_PROBE
 
-// Neighbour returns the MAC of an address on a link, nil when it is unknown.
-func Neighbour(ifindex int, a netip.Addr) (net.HardwareAddr, error) {
-	neighbours, err := netlink.NeighList(ifindex, familyOf(a))
-	if err != nil {
-		return nil, fmt.Errorf("list neighbours of interface %d: %w", ifindex, err)
-	}
-	for _, n := range neighbours {
-		if found, ok := netip.AddrFromSlice(n.IP); ok && found.Unmap() == a && n.State&usable != 0 {
-			return n.HardwareAddr, nil
-		}
-	}
-	return nil, nil
-}
-
 // ManageNeighbour has the kernel (5.16 and later) resolve an address now and
 // keep it resolved without traffic. Asking again is no error.
 func ManageNeighbour(ifindex int, a netip.Addr) error {
@@ -111,4 +97,34 @@ func familyOf(a netip.Addr) int {
 		return unix.AF_INET
 	}
 	return unix.AF_INET6
+}
+
+// LinkAddress is an address on a link.
+type LinkAddress struct {
+	Ifindex int
+	Address netip.Addr
+}
+
+// Neighbours lists the kernel's neighbours: the MAC of each, nil of one that
+// is known by name only.
+func Neighbours() (map[LinkAddress]net.HardwareAddr, error) {
+	all := map[LinkAddress]net.HardwareAddr{}
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		found, err := complete(func() ([]netlink.Neigh, error) { return netlink.NeighList(0, family) })
+		if err != nil {
+			return nil, fmt.Errorf("list neighbours: %w", err)
+		}
+		for _, n := range found {
+			a, ok := netip.AddrFromSlice(n.IP)
+			if !ok {
+				continue
+			}
+			key := LinkAddress{n.LinkIndex, a.Unmap()}
+			all[key] = nil
+			if n.State&usable != 0 {
+				all[key] = n.HardwareAddr
+			}
+		}
+	}
+	return all, nil
 }

@@ -62,11 +62,11 @@ func TestRouter(t *testing.T) {
 // resolved waits for the kernel to hear from the neighbour.
 func resolved(t *testing.T, hop Hop) net.HardwareAddr {
 	for range 100 {
-		mac, err := Neighbour(hop.Ifindex, hop.NextHop)
+		all, err := Neighbours()
 		if err != nil {
 			t.Error(err)
 		}
-		if mac != nil {
+		if mac := all[LinkAddress{hop.Ifindex, hop.NextHop}]; mac != nil {
 			return mac
 		}
 		time.Sleep(50 * time.Millisecond)
