@@ -7,6 +7,7 @@ package loader
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math/bits"
 
 	"github.com/cilium/ebpf"
@@ -30,7 +31,7 @@ type Options struct {
 type Programs struct {
 	Tables  *maps.Tables
 	xdp, tc *ebpf.Collection
-	links   []link.Link
+	links   []io.Closer
 }
 
 // Load loads both hooks' programs. A program that the verifier refuses is a
@@ -83,9 +84,10 @@ func configure(spec *ebpf.CollectionSpec, o Options) error {
 }
 
 // Attach attaches to one interface of the caller's network namespace, by the
-// hook given: AttachXDP (native), AttachXDPGeneric or AttachTC.
+// hook given: AttachXDP (native), AttachXDPGeneric or AttachTC, which is tcx
+// and, on kernels before 6.6 (the virtual router's 6.1), clsact.
 func (p *Programs) Attach(ifindex int, hook lb.Attach) error {
-	var l link.Link
+	var l io.Closer
 	var err error
 	switch hook {
 	case lb.AttachXDP, lb.AttachXDPGeneric:
@@ -96,6 +98,9 @@ func (p *Programs) Attach(ifindex int, hook lb.Attach) error {
 		l, err = link.AttachXDP(link.XDPOptions{Program: p.xdp.Programs["weir_xdp"], Interface: ifindex, Flags: flags})
 	case lb.AttachTC:
 		l, err = link.AttachTCX(link.TCXOptions{Program: p.tc.Programs["weir_tc"], Interface: ifindex, Attach: ebpf.AttachTCXIngress})
+		if errors.Is(err, ebpf.ErrNotSupported) {
+			l, err = attachClsact(p.tc.Programs["weir_tc"], ifindex)
+		}
 	default:
 		return fmt.Errorf("attach to interface %d: hook %q is not one of xdp, xdp-generic, tc", ifindex, hook)
 	}
