@@ -21,6 +21,7 @@ lint: ## formatting, vet, and that the committed BPF objects match their sources
 test: lint build ## everything CI runs (root: BPF and network namespaces)
 	scripts/setup iproute2 ethtool procps
 	$(GO) test -race -count=1 ./...
+	$(MAKE) --no-print-directory test-kernels
 
 test-kernels: ## the tests that need a kernel on Debian's 6.1 and 6.12, emulated (root: to install what it needs)
 	GO="$(GO)" scripts/test-kernels
