@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 GO ?= go
 
-.PHONY: help build generate lint test
+.PHONY: help build generate lint test test-kernels
 help: ## print the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
 
@@ -21,3 +21,7 @@ lint: ## formatting, vet, and that the committed BPF objects match their sources
 test: lint build ## everything CI runs (root: BPF and network namespaces)
 	scripts/setup iproute2 ethtool procps
 	$(GO) test -race -count=1 ./...
+	$(MAKE) --no-print-directory test-kernels
+
+test-kernels: ## the tests that need a kernel on Debian's 6.1 and 6.12, emulated (root: to install what it needs)
+	GO="$(GO)" scripts/test-kernels

@@ -11,7 +11,6 @@ import (
 	"math/bits"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 
 	"github.com/weirlb/weir/bpf"
 	"github.com/weirlb/weir/maps"
@@ -30,10 +29,10 @@ type Options struct {
 
 // Programs are the loaded programs and their maps.
 type Programs struct {
-	Tables  *maps.Tables
-	pins    pins
-	xdp, tc *ebpf.Collection
-	links   map[string]link.Link // by device and hook
+	Tables   *maps.Tables
+	pins     pins
+	xdp, tc  *ebpf.Collection
+	attached map[string]attachment // by device and hook
 }
 
 // Load loads both hooks' programs over the pinned maps, if there are some:
@@ -41,7 +40,7 @@ type Programs struct {
 // another ABI are an error and stay as they are. A program that the verifier
 // refuses is a *ebpf.VerifierError, whose %+v is the whole log.
 func Load(o Options) (*Programs, error) {
-	p := &Programs{pins: pins(o.Pins), links: map[string]link.Link{}}
+	p := &Programs{pins: pins(o.Pins), attached: map[string]attachment{}}
 	if err := p.pins.create(); err != nil {
 		return nil, err
 	}
@@ -113,11 +112,15 @@ func MaxConnections(bytes uint64) uint64 {
 	return uint64(float64(largest*uint64(bpf.LBLimitWAYS))*fullest) - 1
 }
 
-// Close lets go of the programs. What is pinned goes on without the daemon.
+// Close lets go of the programs. With pins they go on without the daemon.
 func (p *Programs) Close() error {
 	var errs []error
-	for _, l := range p.links {
-		errs = append(errs, l.Close())
+	for _, a := range p.attached {
+		if p.pins == "" {
+			errs = append(errs, a.detach())
+		} else {
+			errs = append(errs, a.leave())
+		}
 	}
 	p.xdp.Close()
 	p.tc.Close()

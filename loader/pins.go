@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"github.com/weirlb/weir/bpf"
@@ -117,7 +116,14 @@ func Detach(folder string) error {
 	}
 	var errs []error
 	for _, e := range entries {
-		errs = append(errs, unpin(filepath.Join(p.links(), e.Name())))
+		// hookQdisc is the only hook whose name has a dash.
+		device, qdisc := strings.CutSuffix(e.Name(), "-"+hookQdisc)
+		hook := hookQdisc
+		if !qdisc {
+			at := strings.LastIndexByte(e.Name(), '-')
+			device, hook = e.Name()[:max(at, 0)], e.Name()[at+1:]
+		}
+		errs = append(errs, unpin(p, strings.ReplaceAll(device, "@", "."), hook))
 	}
 	errs = append(errs, p.removeMaps())
 	for _, empty := range []string{p.links(), p.maps(), folder} {
@@ -126,18 +132,6 @@ func Detach(folder string) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// unpin ends a pinned link: its last reference is the pin's.
-func unpin(path string) error {
-	l, err := link.LoadPinnedLink(path, nil)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("detach %s: %w", path, err)
-	}
-	return errors.Join(l.Unpin(), l.Close())
 }
 
 func (p pins) removeMaps() error {
