@@ -104,7 +104,8 @@ struct conn {
 	__u8 state;		/* enum conn_state, the publishing byte */
 	__u8 flags;		/* enum conn_flag */
 	__u16 generation;
-	__u64 reserved;
+	__u32 opened;		/* tick */
+	__u32 reserved;
 };
 _Static_assert(sizeof(struct conn) == 64, "a connection is one cache line");
 

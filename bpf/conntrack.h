@@ -263,6 +263,7 @@ static __always_inline void conn_fill(struct conn *conn, const struct packet *p,
 	conn->backend = p->backend;
 	conn->client_adjacency = p->client_adjacency;
 	conn->seen = now;
+	conn->opened = now;
 	conn->synack = 0;
 	conn->protocol = p->protocol;
 	word.meta.generation++;

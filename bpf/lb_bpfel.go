@@ -95,7 +95,8 @@ type LBConn struct {
 	State           uint8
 	Flags           uint8
 	Generation      uint16
-	Reserved        uint64
+	Opened          uint32
+	Reserved        uint32
 }
 
 type LBConnFlag uint32

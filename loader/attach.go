@@ -61,6 +61,20 @@ func (p *Programs) Release(device string) error {
 	return errors.Join(p.release(device, hookXDP), p.release(device, hookTC))
 }
 
+// Attached lists the interfaces that have programs, an earlier daemon's too.
+func (p *Programs) Attached() ([]string, error) {
+	entries, err := os.ReadDir(p.pins.links())
+	if err != nil {
+		return nil, fmt.Errorf("list pinned links: %w", err)
+	}
+	var devices []string
+	for _, e := range entries {
+		device, _ := parseLink(e.Name())
+		devices = append(devices, device)
+	}
+	return devices, nil
+}
+
 func (p *Programs) attachXDP(device string, ifindex int, flags link.XDPAttachFlags) error {
 	program := p.xdp.Programs["weir_xdp"]
 	adopted, err := p.adopt(device, hookXDP, ifindex, program)
@@ -220,7 +234,9 @@ func unpinClsact(path, device string, addedQdisc bool) error {
 		if err != nil {
 			return fmt.Errorf("detach %s: %w", path, err)
 		}
-		c.addedQdisc = addedQdisc
+		// By the handle alone: a daemon may have died between a new filter and
+		// its pin.
+		c.program, c.addedQdisc = 0, addedQdisc
 		if err := c.detach(); err != nil {
 			return err
 		}

@@ -21,7 +21,7 @@ const filterPriority, filterHandle = 1, 0x77656972
 type clsact struct {
 	netlink    *netlink.Handle // stays in the network namespace of the attach
 	filter     *netlink.BpfFilter
-	program    ebpf.ProgramID
+	program    ebpf.ProgramID // 0: any with the handle
 	addedQdisc bool
 }
 
@@ -89,7 +89,7 @@ func (c *clsact) detach() error {
 	}
 	others := false
 	for _, f := range ingress {
-		if found, ok := f.(*netlink.BpfFilter); !ok || found.Handle != filterHandle || found.Id != int(c.program) {
+		if found, ok := f.(*netlink.BpfFilter); !ok || found.Handle != filterHandle || c.program != 0 && found.Id != int(c.program) {
 			others = true
 			continue
 		}

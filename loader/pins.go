@@ -27,6 +27,17 @@ func (p pins) link(device, hook string) string {
 	return filepath.Join(p.links(), strings.ReplaceAll(device, ".", "@")+"-"+hook)
 }
 
+// parseLink is the inverse of link's last part.
+func parseLink(name string) (device, hook string) {
+	// hookQdisc is the only hook whose name has a dash.
+	device, hook = strings.TrimSuffix(name, "-"+hookQdisc), hookQdisc
+	if device == name {
+		at := strings.LastIndexByte(name, '-')
+		device, hook = name[:max(at, 0)], name[at+1:]
+	}
+	return strings.ReplaceAll(device, "@", "."), hook
+}
+
 // create makes the folders, in a bpffs that is mounted.
 func (p pins) create() error {
 	if p == "" {
@@ -116,14 +127,8 @@ func Detach(folder string) error {
 	}
 	var errs []error
 	for _, e := range entries {
-		// hookQdisc is the only hook whose name has a dash.
-		device, qdisc := strings.CutSuffix(e.Name(), "-"+hookQdisc)
-		hook := hookQdisc
-		if !qdisc {
-			at := strings.LastIndexByte(e.Name(), '-')
-			device, hook = e.Name()[:max(at, 0)], e.Name()[at+1:]
-		}
-		errs = append(errs, unpin(p, strings.ReplaceAll(device, "@", "."), hook))
+		device, hook := parseLink(e.Name())
+		errs = append(errs, unpin(p, device, hook))
 	}
 	errs = append(errs, p.removeMaps())
 	for _, empty := range []string{p.links(), p.maps(), folder} {

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/weirlb/weir/bpf"
 	"github.com/weirlb/weir/internal/testenv"
@@ -26,8 +27,10 @@ var testVIP = netip.MustParseAddr("203.0.113.10")
 func bpffs(t *testing.T) string {
 	t.Helper()
 	folder := t.TempDir()
-	testenv.Run(t, "mount -t bpf bpf "+folder)
-	t.Cleanup(func() { testenv.Run(t, "umount "+folder) })
+	if err := unix.Mount("bpf", folder, "bpf", 0, ""); err != nil {
+		t.Fatalf("mount a bpffs: %v", err)
+	}
+	t.Cleanup(func() { check(t, unix.Unmount(folder, 0)) })
 	return filepath.Join(folder, "weir")
 }
 

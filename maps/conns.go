@@ -3,6 +3,7 @@
 package maps
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -24,7 +25,7 @@ type Conn struct {
 	BackendPort       uint16
 	Service, Backend  uint32
 	State             string // half_open, established, closing, udp
-	Idle              time.Duration
+	Age, Idle         time.Duration
 	Active, Confirmed bool
 }
 
@@ -63,6 +64,7 @@ func (t *Tables) EachConn(do func(Conn) bool) error {
 			VIPPort:  networkOrder(c.VipPort), BackendPort: networkOrder(c.BackendPort),
 			Service: c.Service, Backend: c.Backend,
 			State:  stateNames[state],
+			Age:    duration(max(now-c.Opened, idle)),
 			Idle:   duration(idle),
 			Active: state != bpf.LBConnStateCONN_CLOSING, Confirmed: bpf.LBConnFlag(c.Flags)&bpf.LBConnFlagCONN_CONFIRMED != 0,
 		})
@@ -150,6 +152,14 @@ type Usage struct {
 	Services, Backends map[uint32]uint64 // connections that name the id
 	Active             map[uint32]uint64 // of those, open ones, by backend
 	Total              uint64
+}
+
+// SetActive corrects the count of a backend's open connections.
+func (t *Tables) SetActive(backend uint32, n uint64) error {
+	if _, err := t.active.WriteAt(binary.NativeEndian.AppendUint64(nil, n), int64(backend)*8); err != nil {
+		return fmt.Errorf("write map active: %w", err)
+	}
+	return nil
 }
 
 // Sweep counts the connections of every id. Expired entries count as none:

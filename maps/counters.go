@@ -5,6 +5,8 @@ package maps
 import (
 	"encoding/binary"
 	"fmt"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/weirlb/weir/bpf"
@@ -38,11 +40,6 @@ func (t *Tables) counter(name string, id uint32) (sum Counter, err error) {
 		sum.Refused += c.Refused
 	}
 	return sum, nil
-}
-
-// ResetCounters zeroes the counters of freed ids, for those who get them next.
-func (t *Tables) ResetCounters(name string, id uint32, cpus int) error {
-	return t.put(name, id, make([]bpf.LBServiceCounter, cpus))
 }
 
 // Reason is why packets' journeys ended, and how many did.
@@ -109,14 +106,15 @@ type Info struct {
 	Pin      string `json:"pin"`
 }
 
-// Describe lists the maps. Entries of an array are its capacity: each exists.
-func (t *Tables) Describe() ([]Info, error) {
+// Describe lists the maps, pinned below a folder. Entries of an array are its
+// capacity: each exists.
+func (t *Tables) Describe(pins string) ([]Info, error) {
 	var infos []Info
 	for name, m := range t.byName {
 		if strings.HasPrefix(name, ".") {
 			continue // the programs' constants
 		}
-		info := Info{Name: name, Type: strings.ToLower(m.Type().String()), Capacity: uint64(m.MaxEntries()), Entries: uint64(m.MaxEntries())}
+		info := Info{Name: name, Type: strings.ToLower(m.Type().String()), Capacity: uint64(m.MaxEntries()), Entries: uint64(m.MaxEntries()), Pin: filepath.Join(pins, "maps", name)}
 		if described, err := m.Info(); err == nil {
 			info.Bytes, _ = described.Memlock()
 		}
@@ -129,5 +127,6 @@ func (t *Tables) Describe() ([]Info, error) {
 		}
 		infos = append(infos, info)
 	}
+	slices.SortFunc(infos, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
 	return infos, nil
 }

@@ -157,12 +157,15 @@ func slotsOf(a lb.Algorithm, pool []scheduler.Backend) []uint32 {
 }
 
 // addHop gives a backend its adjacency. The last known way is kept while the
-// backend has none: its connections may outlive a flapping route.
+// backend has none, and the last known MAC: connections may outlive a flapping route.
 func (r *Reconciler) addHop(n model, d *Desired, a netip.Addr, row *backendRow) (err error) {
 	hop, ok := n.hops[a]
 	if !ok {
 		hop = r.current.hops[a]
 		if known, ok := d.Hops[a]; ok {
+			if was := hop.hop; known.Destination == nil && known.Ifindex == was.Ifindex && known.NextHop == was.NextHop {
+				known.Destination = was.Destination
+			}
 			hop.hop = known
 		}
 		if hop.index, err = r.hopIDs.of(a); err != nil {

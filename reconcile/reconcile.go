@@ -182,6 +182,18 @@ func (r *Reconciler) Names() (services map[uint32]lb.ServiceKey, backends map[ui
 	return services, backends
 }
 
+// VIPs returns the addresses of all services, also of those that are only
+// kept for their connections.
+func (r *Reconciler) VIPs() []netip.Addr {
+	var all []netip.Addr
+	for a, role := range r.current.roles {
+		if role.vip {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
 // Addresses returns every backend address whose next hop is wanted.
 func (r *Reconciler) Addresses() []netip.Addr {
 	all := make([]netip.Addr, 0, len(r.current.hops))

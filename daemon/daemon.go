@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package daemon wires the parts together: one goroutine, the loop, owns
+// everything that changes; sources, health and the network wake it.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weirlb/weir/api"
+	"github.com/weirlb/weir/config"
+	"github.com/weirlb/weir/healthd"
+	"github.com/weirlb/weir/lb"
+	"github.com/weirlb/weir/loader"
+	"github.com/weirlb/weir/maps"
+	"github.com/weirlb/weir/netdev"
+	"github.com/weirlb/weir/reconcile"
+)
+
+// Options of a daemon.
+type Options struct {
+	Config  string // weir.yaml
+	Socket  string
+	BPFFS   string
+	State   string
+	Version string
+	Log     *slog.Logger
+	Ready   func()          // called once, when packets are balanced
+	Alive   func()          // called every second by the loop
+	Reload  <-chan struct{} // SIGHUP
+}
+
+const (
+	tick  = time.Second      // announcements, retries, counters of leastconn
+	sweep = 10 * time.Second // of the connection table
+	// settle is how long changes of the network may gather before one look.
+	settle = 100 * time.Millisecond
+)
+
+// Daemon is the state of the loop.
+type Daemon struct {
+	options    Options
+	log        *slog.Logger
+	commands   chan func()
+	state      *lb.State
+	config     api.Config
+	programs   *loader.Programs
+	xdp        bool // the programs were loaded for XDP with a companion
+	reconciler *reconcile.Reconciler
+	health     *healthd.Daemon
+	network    *network
+	hooks      map[string]lb.Attach
+	saved      saved // as it was read or last written
+	written    saved
+	usage      maps.Usage
+	counted    time.Time // when usage was
+	problems   []string
+	failing    bool // the last reconciliation did
+}
+
+// Run is the daemon, until ctx ends: then packets go on without it.
+func Run(ctx context.Context, o Options) (err error) {
+	state, err := config.Load(o.Config)
+	if err != nil {
+		return err
+	}
+	lock, err := loader.Lock(o.BPFFS)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	d := &Daemon{
+		options: o, log: o.Log, commands: make(chan func()), health: healthd.New(o.Log), network: newNetwork(o.Log),
+		config: api.Config{Path: o.Config},
+	}
+	if d.saved, err = readSaved(o.State); err != nil {
+		return err
+	}
+	for _, v := range d.saved.VIPs {
+		d.network.vips[v.Address] = vip{v.Interface, true}
+	}
+	listener, err := api.Listen(o.Socket)
+	if err != nil {
+		return err
+	}
+	// From serve on it is the server's to close.
+	changes, err := netdev.Watch(ctx)
+	if err == nil {
+		err = d.start(state)
+	}
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	defer func() { err = errors.Join(err, d.programs.Close()) }()
+	return d.serve(ctx, listener, changes)
+}
+
+// start makes the first state true.
+func (d *Daemon) start(state *lb.State) error {
+	if err := d.network.look(); err != nil {
+		return err
+	}
+	if err := d.adopt(state); err != nil {
+		if d.programs != nil {
+			err = errors.Join(err, d.programs.Close())
+		}
+		return err
+	}
+	return nil
+}
+
+// serve runs the tasks until ctx ends or one of them fails.
+func (d *Daemon) serve(ctx context.Context, listener net.Listener, changes <-chan struct{}) error {
+	tasks, ctx := errgroup.WithContext(ctx)
+	server := &http.Server{Handler: api.Handler(control{d, ctx}), ReadHeaderTimeout: 10 * time.Second}
+	tasks.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("control socket: %w", err)
+		}
+		return nil
+	})
+	tasks.Go(func() error {
+		<-ctx.Done()
+		return server.Close()
+	})
+	tasks.Go(func() error { return d.health.Run(ctx) })
+	tasks.Go(func() error { return d.loop(ctx, changes) })
+	d.options.Ready()
+	return tasks.Wait()
+}
+
+// loop is the one goroutine that changes anything.
+func (d *Daemon) loop(ctx context.Context, changes <-chan struct{}) error {
+	ticks, sweeps := time.NewTicker(tick), time.NewTicker(sweep)
+	defer ticks.Stop()
+	defer sweeps.Stop()
+	var settled <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case command := <-d.commands:
+			command()
+		case <-d.options.Reload:
+			d.tell("reload", d.reload())
+		case <-d.health.Changed():
+			d.tell("health", d.reconcile())
+		case _, ok := <-changes:
+			if !ok && ctx.Err() == nil {
+				return errors.New("the kernel's news of the network ended")
+			}
+			if settled == nil {
+				settled = time.After(settle)
+			}
+		case <-settled:
+			settled = nil
+			d.tell("network", d.follow())
+		case <-ticks.C:
+			d.options.Alive()
+			d.network.announce()
+			if d.failing {
+				d.tell("retry", d.reconcile())
+			}
+		case <-sweeps.C:
+			d.tell("sweep", d.sweep())
+		}
+	}
+}
+
+// tell logs what the loop has nobody to return to.
+func (d *Daemon) tell(what string, err error) {
+	if err != nil {
+		d.log.Error(what, "err", err)
+	}
+}
