@@ -16,6 +16,23 @@ type Status struct {
 	Table      Table             `json:"table"`
 	Config     Config            `json:"config"`
 	Problems   []string          `json:"problems"`
+	Reconcile  Reconcile         `json:"reconcile"`
+	Programs   []Program         `json:"programs"`
+}
+
+// Reconcile is how writing the maps went.
+type Reconcile struct {
+	DurationS   float64   `json:"duration_s"` // of the last time
+	Errors      uint64    `json:"errors"`
+	LastSuccess time.Time `json:"last_success"`
+}
+
+// Program is a loaded program; the kernel counts its runs only where
+// kernel.bpf_stats_enabled is on.
+type Program struct {
+	Name     string  `json:"name"`
+	Runs     uint64  `json:"runs"`
+	RuntimeS float64 `json:"runtime_s"`
 }
 
 // Interface is a NIC that weir manages.

@@ -43,6 +43,9 @@ func (d *Daemon) adopt(state *lb.State) error {
 	if err != nil {
 		return err
 	}
+	if err := d.metrics.listen(state.Metrics.Listen); err != nil {
+		return err
+	}
 	again, err := d.load(state, wanted)
 	if err != nil {
 		return err
@@ -121,10 +124,15 @@ func (d *Daemon) reconcile() error {
 		addresses = append(addresses, b.Address)
 	})
 	desired.Hops, d.problems = d.network.hops(addresses)
+	started := time.Now()
 	err := d.reconciler.Reconcile(&desired)
+	d.wrote.DurationS = time.Since(started).Seconds()
 	if err != nil {
 		err = fmt.Errorf("write the maps: %w", err)
 		d.problems = append(d.problems, err.Error())
+		d.wrote.Errors++
+	} else {
+		d.wrote.LastSuccess = time.Now()
 	}
 	d.problems = append(d.problems, d.network.keepVIPs(d.reconciler.VIPs())...)
 	if saving := d.save(); saving != nil {

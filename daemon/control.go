@@ -133,7 +133,15 @@ func (d *Daemon) status() (*api.Status, error) {
 	s := &api.Status{
 		Version: d.options.Version, Config: d.config, Problems: slices.Clone(d.problems), Drops: map[string]uint64{},
 		Interfaces: []api.Interface{}, Services: []api.Service{},
-		Table: api.Table{Capacity: d.programs.Tables.ConnCapacity(), Used: d.usage.Total},
+		Table:     api.Table{Capacity: d.programs.Tables.ConnCapacity(), Used: d.usage.Total},
+		Reconcile: d.wrote,
+	}
+	programs, err := d.programs.Stats()
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range programs {
+		s.Programs = append(s.Programs, api.Program{Name: p.Name, Runs: p.Runs, RuntimeS: p.Runtime.Seconds()})
 	}
 	for _, i := range d.state.Interfaces {
 		a := d.network.attached[i.Name]

@@ -21,6 +21,7 @@ import (
 	"github.com/weirlb/weir/lb"
 	"github.com/weirlb/weir/loader"
 	"github.com/weirlb/weir/maps"
+	"github.com/weirlb/weir/metrics"
 	"github.com/weirlb/weir/netdev"
 	"github.com/weirlb/weir/reconcile"
 )
@@ -64,6 +65,8 @@ type Daemon struct {
 	counted    time.Time // when usage was
 	problems   []string
 	failing    bool // the last reconciliation did
+	wrote      api.Reconcile
+	metrics    listener
 }
 
 // Run is the daemon, until ctx ends: then packets go on without it.
@@ -120,7 +123,9 @@ func (d *Daemon) start(state *lb.State) error {
 // serve runs the tasks until ctx ends or one of them fails.
 func (d *Daemon) serve(ctx context.Context, listener net.Listener, changes <-chan struct{}) error {
 	tasks, ctx := errgroup.WithContext(ctx)
-	server := &http.Server{Handler: api.Handler(control{d, ctx}), ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: api.Handler(control{d, ctx}), ReadHeaderTimeout: headerTimeout}
+	d.metrics.serve(metrics.Handler(control{d, ctx}.Status))
+	defer d.metrics.close()
 	tasks.Go(func() error {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("control socket: %w", err)

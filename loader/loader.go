@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"time"
 
 	"github.com/cilium/ebpf"
 
@@ -125,4 +126,24 @@ func (p *Programs) Close() error {
 	p.xdp.Close()
 	p.tc.Close()
 	return errors.Join(errs...)
+}
+
+// Stats is what the kernel counted of a program, where
+// kernel.bpf_stats_enabled is on.
+type Stats struct {
+	Name    string
+	Runs    uint64
+	Runtime time.Duration
+}
+
+// Stats returns those of both programs.
+func (p *Programs) Stats() (all []Stats, err error) {
+	for name, program := range map[string]*ebpf.Program{"weir_xdp": p.xdp.Programs["weir_xdp"], "weir_tc": p.tc.Programs["weir_tc"]} {
+		s, err := program.Stats()
+		if err != nil {
+			return nil, fmt.Errorf("read statistics of %s: %w", name, err)
+		}
+		all = append(all, Stats{name, s.RunCount, s.Runtime})
+	}
+	return all, nil
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -145,6 +146,23 @@ func (w *weir) await(what string, condition func() bool) {
 	}
 }
 
+// get asks the daemon's metrics listener, from the router.
+func (w *weir) get(path string) (answer string) {
+	w.router.Do(w.t, func() {
+		conn, err := net.Dial("tcp", "127.0.0.1:9419")
+		if err != nil {
+			w.t.Error(err)
+			return
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "GET %s HTTP/1.0\r\n\r\n", path)
+		body, err := io.ReadAll(conn)
+		check(w.t, err)
+		answer = string(body)
+	})
+	return answer
+}
+
 // up waits until the service has n backends up.
 func (w *weir) up(service string, n int) {
 	w.t.Helper()
@@ -163,6 +181,7 @@ func (w *weir) up(service string, n int) {
 
 const head = `interfaces: [{name: public, attach: %s}, {name: guest0}, {name: guest1}, {name: guest2}]
 table: {connections: 10000}
+metrics: {listen: 127.0.0.1:9419}
 services:
 `
 
@@ -246,6 +265,12 @@ func TestDaemon(t *testing.T) {
 			check(t, conn.Close())
 			if s := w.status(); s.Services[0].Connections.Opened != 27 || s.Services[0].Backends[2].State != "drain" {
 				t.Errorf("after the restart: %+v", s.Services)
+			}
+			if got := w.get("/metrics"); !strings.Contains(got, `weir_service_connections_opened_total{service="web"} 27`) {
+				t.Errorf("metrics: %s", got)
+			}
+			if got := w.get("/readyz"); !strings.HasSuffix(got, "ok\n") {
+				t.Errorf("ready: %s", got)
 			}
 			w.must("undrain", "web", backendAddress("ipv4", 2).String()+":8080")
 			if served := l.ask(t, "ipv4", 3); served != [backends]int{1, 1, 1} {
