@@ -21,6 +21,7 @@ enum limit {
 	MAX_BACKENDS = 131072,
 	MAX_SLOTS = 4 * 1024 * 1024,
 	MAX_ALLOW = 131072,
+	MAX_AFFINITY = 65536,
 	/* Next hops towards clients, learned by the program, come first. */
 	CLIENT_ADJACENCIES = 1024,
 	MAX_ADJACENCIES = CLIENT_ADJACENCIES + MAX_BACKENDS,
@@ -135,9 +136,20 @@ struct allow_key {
 	struct addr client;
 };
 
+struct affinity_key {
+	__u32 service;
+	struct addr client;
+};
+
+struct affinity {
+	__u32 backend;
+	__u32 seen;		/* tick of the client's last new connection */
+};
+
 _Static_assert(sizeof(struct service_key) == 20, "no padding in keys");
 _Static_assert(sizeof(struct port_prefix_key) == 24, "no padding in keys");
 _Static_assert(sizeof(struct allow_key) == 24, "no padding in keys");
+_Static_assert(sizeof(struct affinity_key) == 20, "no padding in keys");
 
 struct service {
 	struct addr vip;
@@ -161,7 +173,7 @@ _Static_assert(sizeof(struct service) == 64, "a service is one cache line");
 struct backend {
 	struct addr address;
 	__be16 port;		/* 0: the port that the client asked for */
-	__u16 weight;
+	__u16 weight;		/* 0: takes no new connections */
 	__u32 adjacency;
 	__u32 service;
 	__u32 reserved;		/* latency measurement */

@@ -43,6 +43,18 @@ const (
 	LBAdjacencyStateADJACENCY_READY      LBAdjacencyState = 3
 )
 
+type LBAffinity struct {
+	_       structs.HostLayout
+	Backend uint32
+	Seen    uint32
+}
+
+type LBAffinityKey struct {
+	_       structs.HostLayout
+	Service uint32
+	Client  LBAddr
+}
+
 type LBAlgorithm uint32
 
 const (
@@ -133,6 +145,7 @@ const (
 	LBLimitMAX_BACKENDS       LBLimit = 131072
 	LBLimitMAX_SLOTS          LBLimit = 4194304
 	LBLimitMAX_ALLOW          LBLimit = 131072
+	LBLimitMAX_AFFINITY       LBLimit = 65536
 	LBLimitCLIENT_ADJACENCIES LBLimit = 1024
 	LBLimitMAX_ADJACENCIES    LBLimit = 132096
 )
@@ -223,6 +236,7 @@ type LBServiceKey struct {
 const (
 	LBMapActive               = "active"
 	LBMapAdjacencies          = "adjacencies"
+	LBMapAffinities           = "affinities"
 	LBMapAllow                = "allow"
 	LBMapBackendCounters      = "backend_counters"
 	LBMapBackends             = "backends"
@@ -299,6 +313,7 @@ type LBProgramSpecs struct {
 type LBMapSpecs struct {
 	Active          *ebpf.MapSpec `ebpf:"active"`
 	Adjacencies     *ebpf.MapSpec `ebpf:"adjacencies"`
+	Affinities      *ebpf.MapSpec `ebpf:"affinities"`
 	Allow           *ebpf.MapSpec `ebpf:"allow"`
 	BackendCounters *ebpf.MapSpec `ebpf:"backend_counters"`
 	Backends        *ebpf.MapSpec `ebpf:"backends"`
@@ -351,6 +366,7 @@ func (o *LBObjects) Close() error {
 type LBMaps struct {
 	Active          *ebpf.Map `ebpf:"active"`
 	Adjacencies     *ebpf.Map `ebpf:"adjacencies"`
+	Affinities      *ebpf.Map `ebpf:"affinities"`
 	Allow           *ebpf.Map `ebpf:"allow"`
 	BackendCounters *ebpf.Map `ebpf:"backend_counters"`
 	Backends        *ebpf.Map `ebpf:"backends"`
@@ -371,6 +387,7 @@ func (m *LBMaps) Close() error {
 	return _LBClose(
 		m.Active,
 		m.Adjacencies,
+		m.Affinities,
 		m.Allow,
 		m.BackendCounters,
 		m.Backends,

@@ -37,6 +37,9 @@ MAP(exact_ports, BPF_MAP_TYPE_HASH, struct service_key, __u32, MAX_SERVICES, BPF
 MAP(port_ranges, BPF_MAP_TYPE_LPM_TRIE, struct port_prefix_key, __u32, MAX_SERVICES * 4, BPF_F_NO_PREALLOC);
 /* Who may open connections · daemon · program · daemon. */
 MAP(allow, BPF_MAP_TYPE_LPM_TRIE, struct allow_key, __u32, MAX_ALLOW, BPF_F_NO_PREALLOC);
+/* Where clients of services with affinity went · program · program · least
+ * recently used. */
+MAP(affinities, BPF_MAP_TYPE_LRU_HASH, struct affinity_key, struct affinity, MAX_AFFINITY, 0);
 /* By id; mapped by the daemon, which publishes a table by one store · daemon · program · id reused only after a sweep. */
 MAP(services, BPF_MAP_TYPE_ARRAY, __u32, struct service, MAX_SERVICES, BPF_F_MMAPABLE);
 MAP(backends, BPF_MAP_TYPE_ARRAY, __u32, struct backend, MAX_BACKENDS, BPF_F_MMAPABLE);

@@ -18,6 +18,7 @@ import (
 const (
 	TCMapActive               = "active"
 	TCMapAdjacencies          = "adjacencies"
+	TCMapAffinities           = "affinities"
 	TCMapAllow                = "allow"
 	TCMapBackendCounters      = "backend_counters"
 	TCMapBackends             = "backends"
@@ -94,6 +95,7 @@ type TCProgramSpecs struct {
 type TCMapSpecs struct {
 	Active          *ebpf.MapSpec `ebpf:"active"`
 	Adjacencies     *ebpf.MapSpec `ebpf:"adjacencies"`
+	Affinities      *ebpf.MapSpec `ebpf:"affinities"`
 	Allow           *ebpf.MapSpec `ebpf:"allow"`
 	BackendCounters *ebpf.MapSpec `ebpf:"backend_counters"`
 	Backends        *ebpf.MapSpec `ebpf:"backends"`
@@ -146,6 +148,7 @@ func (o *TCObjects) Close() error {
 type TCMaps struct {
 	Active          *ebpf.Map `ebpf:"active"`
 	Adjacencies     *ebpf.Map `ebpf:"adjacencies"`
+	Affinities      *ebpf.Map `ebpf:"affinities"`
 	Allow           *ebpf.Map `ebpf:"allow"`
 	BackendCounters *ebpf.Map `ebpf:"backend_counters"`
 	Backends        *ebpf.Map `ebpf:"backends"`
@@ -166,6 +169,7 @@ func (m *TCMaps) Close() error {
 	return _TCClose(
 		m.Active,
 		m.Adjacencies,
+		m.Affinities,
 		m.Allow,
 		m.BackendCounters,
 		m.Backends,

@@ -41,6 +41,7 @@ func (t *Tables) PutService(id uint32, s *lb.Service, table Table) error {
 	value := bpf.LBService{
 		Vip: address(s.Address), FirstSlot: table.First, Slots: uint32(len(table.IDs)), Algorithm: algorithms[s.Algorithm],
 		Idle: ticks(s.Timeouts.Idle), HalfOpen: ticks(s.Timeouts.HalfOpen), Closing: ticks(s.Timeouts.Closing),
+		Affinity:  ticks(s.AffinityTimeout),
 		FirstPort: networkOrder(s.Ports.First), LastPort: networkOrder(s.Ports.Last), Protocol: protocols[s.Protocol],
 	}
 	word := binary.NativeEndian.AppendUint64(nil, uint64(value.FirstSlot)|uint64(value.Slots)<<32)

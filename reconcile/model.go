@@ -4,6 +4,7 @@ package reconcile
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/weirlb/weir/lb"
 	"github.com/weirlb/weir/maps"
@@ -54,10 +55,12 @@ type settings struct {
 	key       lb.ServiceKey
 	algorithm lb.Algorithm
 	timeouts  lb.Timeouts
+	affinity  time.Duration
 }
 
 func (s settings) service() *lb.Service {
-	return &lb.Service{Address: s.key.Address, Ports: s.key.Ports, Protocol: s.key.Protocol, Algorithm: s.algorithm, Timeouts: s.timeouts}
+	return &lb.Service{Address: s.key.Address, Ports: s.key.Ports, Protocol: s.key.Protocol, Algorithm: s.algorithm,
+		Timeouts: s.timeouts, AffinityTimeout: s.affinity}
 }
 
 type backendRow struct {
@@ -116,7 +119,7 @@ func (r *Reconciler) next(d *Desired) (model, error) {
 
 func (r *Reconciler) addService(n model, d *Desired, s *lb.Service) (err error) {
 	key := s.Key()
-	row := serviceRow{service: settings{key, s.Algorithm, s.Timeouts}, published: true}
+	row := serviceRow{service: settings{key, s.Algorithm, s.Timeouts, s.AffinityTimeout}, published: true}
 	if row.id, err = r.serviceIDs.of(key); err != nil {
 		return err
 	}
@@ -130,11 +133,12 @@ func (r *Reconciler) addService(n model, d *Desired, s *lb.Service) (err error) 
 		if err := r.addHop(n, d, b.Address, &backend); err != nil {
 			return err
 		}
-		n.backends[backendKey] = backend
 		member := scheduler.Backend{ID: backend.id, Key: b.AddrPort().String()}
-		if d.usable(backendKey, b) {
-			member.Weight = b.Weight
+		if !d.usable(backendKey, b) {
+			backend.backend.Weight = 0
 		}
+		member.Weight = backend.backend.Weight
+		n.backends[backendKey] = backend
 		pool = append(pool, member)
 	}
 	row.table.IDs = slotsOf(s.Algorithm, pool)
