@@ -159,8 +159,8 @@ func (d *Daemon) loop(ctx context.Context, changes <-chan struct{}) error {
 		case <-d.health.Changed():
 			d.tell("health", d.reconcile())
 		case _, ok := <-changes:
-			if !ok && ctx.Err() == nil {
-				return errors.New("the kernel's news of the network ended")
+			if !ok {
+				return ended(ctx)
 			}
 			if settled == nil {
 				settled = time.After(settle)
@@ -177,6 +177,17 @@ func (d *Daemon) loop(ctx context.Context, changes <-chan struct{}) error {
 		case <-sweeps.C:
 			d.tell("sweep", d.sweep())
 		}
+	}
+}
+
+// ended tells why the news of the network ended: usually ctx did, of which
+// this goroutine may hear a moment later.
+func ended(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-time.After(time.Second):
+		return errors.New("the kernel's news of the network ended")
 	}
 }
 

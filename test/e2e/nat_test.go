@@ -41,28 +41,10 @@ func backendAddress(family string, i int) netip.Addr {
 
 func newLab(t *testing.T, checksumOffload bool) *lab {
 	l := &lab{client: testenv.NewNS(t, "client"), router: testenv.NewNS(t, "router")}
-	connect := func(ns testenv.NS, device, v4, v6 string) {
-		testenv.Run(t, fmt.Sprintf("ip link add %s netns %s type veth peer name eth0 netns %s", device, l.router.Name, ns.Name))
-		for _, side := range []struct{ ns, device, v4, v6 string }{
-			{l.router.Name, device, v4 + "1/24", v6 + "1/64"},
-			{ns.Name, "eth0", v4 + "21/24", v6 + "21/64"},
-		} {
-			testenv.Run(t, fmt.Sprintf("ip -n %s addr add %s dev %s", side.ns, side.v4, side.device))
-			testenv.Run(t, fmt.Sprintf("ip -n %s -6 addr add %s dev %s nodad", side.ns, side.v6, side.device))
-			testenv.Run(t, fmt.Sprintf("ip -n %s link set %s up", side.ns, side.device))
-			// A veth takes redirected XDP frames only when it runs NAPI.
-			testenv.Run(t, fmt.Sprintf("ip netns exec %s ethtool -K %s gro on", side.ns, side.device))
-			if !checksumOffload {
-				testenv.Run(t, fmt.Sprintf("ip netns exec %s ethtool -K %s tx off", side.ns, side.device))
-			}
-		}
-		testenv.Run(t, fmt.Sprintf("ip -n %s route add default via %s1", ns.Name, v4))
-		testenv.Run(t, fmt.Sprintf("ip -n %s -6 route add default via %s1", ns.Name, v6))
-	}
-	connect(l.client, "public", "198.51.100.", "2001:db8:c::")
+	l.connect(t, l.client, "public", "198.51.100.", "2001:db8:c::", checksumOffload)
 	for i := range backends {
 		l.backend[i] = testenv.NewNS(t, fmt.Sprintf("backend%d", i))
-		connect(l.backend[i], fmt.Sprintf("guest%d", i), fmt.Sprintf("10.1.%d.", i), fmt.Sprintf("2001:db8:%x::", i+1))
+		l.connect(t, l.backend[i], fmt.Sprintf("guest%d", i), fmt.Sprintf("10.1.%d.", i), fmt.Sprintf("2001:db8:%x::", i+1), checksumOffload)
 		l.backend[i].Do(t, func() { l.backendMAC[i] = device(t, "eth0").HardwareAddr })
 	}
 	testenv.Run(t, fmt.Sprintf("ip -n %s addr add %s/32 dev public", l.router.Name, vips["ipv4"]))
@@ -75,6 +57,27 @@ func newLab(t *testing.T, checksumOffload bool) *lab {
 		}
 	})
 	return l
+}
+
+// connect joins a namespace's eth0 to a device of the router, which is .1 (::1)
+// and its gateway; it is .21 (::21).
+func (l *lab) connect(t *testing.T, ns testenv.NS, device, v4, v6 string, checksumOffload bool) {
+	testenv.Run(t, fmt.Sprintf("ip link add %s netns %s type veth peer name eth0 netns %s", device, l.router.Name, ns.Name))
+	for _, side := range []struct{ ns, device, v4, v6 string }{
+		{l.router.Name, device, v4 + "1/24", v6 + "1/64"},
+		{ns.Name, "eth0", v4 + "21/24", v6 + "21/64"},
+	} {
+		testenv.Run(t, fmt.Sprintf("ip -n %s addr add %s dev %s", side.ns, side.v4, side.device))
+		testenv.Run(t, fmt.Sprintf("ip -n %s -6 addr add %s dev %s nodad", side.ns, side.v6, side.device))
+		testenv.Run(t, fmt.Sprintf("ip -n %s link set %s up", side.ns, side.device))
+		// A veth takes redirected XDP frames only when it runs NAPI.
+		testenv.Run(t, fmt.Sprintf("ip netns exec %s ethtool -K %s gro on", side.ns, side.device))
+		if !checksumOffload {
+			testenv.Run(t, fmt.Sprintf("ip netns exec %s ethtool -K %s tx off", side.ns, side.device))
+		}
+	}
+	testenv.Run(t, fmt.Sprintf("ip -n %s route add default via %s1", ns.Name, v4))
+	testenv.Run(t, fmt.Sprintf("ip -n %s -6 route add default via %s1", ns.Name, v6))
 }
 
 func device(t *testing.T, name string) *net.Interface {
