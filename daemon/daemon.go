@@ -80,8 +80,13 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
+	router, err := netdev.Open()
+	if err != nil {
+		return err
+	}
+	defer router.Close()
 	d := &Daemon{
-		options: o, log: o.Log, commands: make(chan func()), health: healthd.New(o.Log), network: newNetwork(o.Log),
+		options: o, log: o.Log, commands: make(chan func()), health: healthd.New(o.Log), network: newNetwork(o.Log, router),
 		config: api.Config{Path: o.Config},
 	}
 	if d.saved, err = readSaved(o.State); err != nil {
@@ -95,7 +100,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	// From serve on it is the server's to close.
-	changes, err := netdev.Watch(ctx)
+	news, err := netdev.Watch(ctx)
 	if err == nil {
 		err = d.start(state)
 	}
@@ -103,7 +108,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return errors.Join(err, listener.Close())
 	}
 	defer func() { err = errors.Join(err, d.programs.Close()) }()
-	return d.serve(ctx, listener, changes)
+	return d.serve(ctx, listener, news)
 }
 
 // start makes the first state true.
@@ -121,7 +126,7 @@ func (d *Daemon) start(state *lb.State) error {
 }
 
 // serve runs the tasks until ctx ends or one of them fails.
-func (d *Daemon) serve(ctx context.Context, listener net.Listener, changes <-chan struct{}) error {
+func (d *Daemon) serve(ctx context.Context, listener net.Listener, news netdev.News) error {
 	tasks, ctx := errgroup.WithContext(ctx)
 	server := &http.Server{Handler: api.Handler(control{d, ctx}), ReadHeaderTimeout: headerTimeout}
 	d.metrics.serve(metrics.Handler(control{d, ctx}.Status))
@@ -137,17 +142,17 @@ func (d *Daemon) serve(ctx context.Context, listener net.Listener, changes <-cha
 		return server.Close()
 	})
 	tasks.Go(func() error { return d.health.Run(ctx) })
-	tasks.Go(func() error { return d.loop(ctx, changes) })
+	tasks.Go(func() error { return d.loop(ctx, news) })
 	d.options.Ready()
 	return tasks.Wait()
 }
 
 // loop is the one goroutine that changes anything.
-func (d *Daemon) loop(ctx context.Context, changes <-chan struct{}) error {
+func (d *Daemon) loop(ctx context.Context, news netdev.News) error {
 	ticks, sweeps := time.NewTicker(tick), time.NewTicker(sweep)
 	defer ticks.Stop()
 	defer sweeps.Stop()
-	var settled <-chan time.Time
+	var settled, resolved <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -158,16 +163,26 @@ func (d *Daemon) loop(ctx context.Context, changes <-chan struct{}) error {
 			d.tell("reload", d.reload())
 		case <-d.health.Changed():
 			d.tell("health", d.reconcile())
-		case _, ok := <-changes:
+		case _, ok := <-news.Network:
 			if !ok {
 				return ended(ctx)
 			}
 			if settled == nil {
 				settled = time.After(settle)
 			}
+		case _, ok := <-news.Neighbours:
+			if !ok {
+				return ended(ctx)
+			}
+			if resolved == nil {
+				resolved = time.After(settle)
+			}
 		case <-settled:
 			settled = nil
 			d.tell("network", d.follow())
+		case <-resolved:
+			resolved = nil
+			d.tell("neighbours", errors.Join(d.network.lookAtNeighbours(), d.reconcile()))
 		case <-ticks.C:
 			d.options.Alive()
 			d.network.announce()

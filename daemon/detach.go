@@ -19,10 +19,15 @@ func Detach(bpffs, state string) error {
 	if len(s.VIPs) == 0 {
 		return errors.Join(errs...)
 	}
+	router, err := netdev.Open()
+	if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	defer router.Close()
 	for _, v := range s.VIPs {
 		// An interface that has gone took the VIP with it.
 		if i, err := net.InterfaceByName(v.Interface); err == nil {
-			errs = append(errs, netdev.RemoveVIP(i.Index, v.Address))
+			errs = append(errs, router.RemoveVIP(i.Index, v.Address))
 		}
 	}
 	s.VIPs = nil

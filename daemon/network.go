@@ -23,8 +23,11 @@ const announcements = 3
 // daemon's loop owns it.
 type network struct {
 	log      *slog.Logger
+	router   *netdev.Router
 	links    map[string]netdev.Link
 	byIndex  map[int]netdev.Link
+	held     map[netip.Addr]int        // the router's own addresses
+	routes   map[netip.Addr]netdev.Hop // asked since the last look
 	macs     map[netdev.LinkAddress]net.HardwareAddr
 	attached map[string]attached // by name
 	vips     map[netip.Addr]vip
@@ -42,23 +45,24 @@ type vip struct {
 	added  bool // by weir
 }
 
-func newNetwork(log *slog.Logger) *network {
-	return &network{log: log, attached: map[string]attached{}, vips: map[netip.Addr]vip{}, pending: map[netip.Addr]int{}}
+func newNetwork(log *slog.Logger, router *netdev.Router) *network {
+	return &network{log: log, router: router, attached: map[string]attached{}, vips: map[netip.Addr]vip{}, pending: map[netip.Addr]int{}}
 }
 
-// look reads links and neighbours anew. VIPs of a link that came up are to be
-// announced.
+// look reads everything anew. VIPs of a link that came up are to be announced.
 func (n *network) look() error {
-	found, err := netdev.Links()
+	found, err := n.router.Links()
 	if err != nil {
 		return err
 	}
-	macs, err := netdev.Neighbours()
-	if err != nil {
+	if n.held, err = n.router.Addresses(); err != nil {
+		return err
+	}
+	if err := n.lookAtNeighbours(); err != nil {
 		return err
 	}
 	before := n.links
-	n.links, n.byIndex, n.macs = map[string]netdev.Link{}, map[int]netdev.Link{}, macs
+	n.links, n.byIndex, n.routes = map[string]netdev.Link{}, map[int]netdev.Link{}, map[netip.Addr]netdev.Hop{}
 	for _, l := range found {
 		n.links[l.Name], n.byIndex[l.Index] = l, l
 		if before != nil && l.Up && (!before[l.Name].Up || before[l.Name].Index != l.Index) {
@@ -70,6 +74,22 @@ func (n *network) look() error {
 		}
 	}
 	return nil
+}
+
+func (n *network) lookAtNeighbours() (err error) {
+	n.macs, err = n.router.Neighbours()
+	return err
+}
+
+// route asks the kernel once until the next look.
+func (n *network) route(a netip.Addr) (hop netdev.Hop, err error) {
+	hop, ok := n.routes[a]
+	if !ok {
+		if hop, err = n.router.RouteTo(a); err == nil {
+			n.routes[a] = hop
+		}
+	}
+	return hop, err
 }
 
 // hooks decides which hook each interface gets. All must be one: packets of
@@ -152,11 +172,12 @@ func (n *network) attach(p *loader.Programs, wanted map[string]lb.Attach, again 
 // the kernel to keep it resolved.
 func (n *network) hops(addresses []netip.Addr) (hops map[netip.Addr]maps.Adjacency, problems []string) {
 	hops = map[netip.Addr]maps.Adjacency{}
+	refused, refusal := 0, error(nil)
 	for _, a := range addresses {
 		if _, ok := hops[a]; ok {
 			continue
 		}
-		hop, err := netdev.RouteTo(a)
+		hop, err := n.route(a)
 		if err != nil {
 			problems = append(problems, err.Error())
 			continue
@@ -168,11 +189,17 @@ func (n *network) hops(addresses []netip.Addr) (hops map[netip.Addr]maps.Adjacen
 		key := netdev.LinkAddress{Ifindex: hop.Ifindex, Address: hop.NextHop}
 		mac, known := n.macs[key]
 		if !known {
-			if err := netdev.ManageNeighbour(hop.Ifindex, hop.NextHop); err != nil {
-				problems = append(problems, err.Error())
+			n.macs[key] = nil // asked for, until the next look at the neighbours
+			if err := n.router.ManageNeighbour(hop.Ifindex, hop.NextHop); err != nil {
+				refused++
+				refusal = err
 			}
 		}
 		hops[a] = maps.Adjacency{Ifindex: hop.Ifindex, MTU: link.MTU, Source: link.MAC, Destination: mac, NextHop: hop.NextHop}
+	}
+	if refused > 0 {
+		problems = append(problems, fmt.Sprintf("%d next hops are not kept resolved, the last because: %v; where the kernel's table is full, "+
+			"raise net.ipv4.neigh.default.gc_thresh3 (net.ipv6 likewise)", refused, refusal))
 	}
 	return hops, problems
 }
@@ -183,21 +210,23 @@ func (n *network) keepVIPs(wanted []netip.Addr) (problems []string) {
 	keep := map[netip.Addr]bool{}
 	for _, a := range wanted {
 		keep[a] = true
-		ifindex, err := netdev.VIPLink(a)
-		if err != nil {
-			problems = append(problems, fmt.Sprintf("VIP %s: %v", a, err))
-			continue
+		known, ours := n.vips[a]
+		ifindex, held := n.held[a]
+		if !held {
+			hop, err := n.route(a)
+			if err == nil {
+				err = n.router.AddVIP(hop.Ifindex, a)
+			}
+			if err != nil {
+				problems = append(problems, fmt.Sprintf("VIP %s: %v", a, err))
+				continue
+			}
+			n.held[a], ifindex, known.added = hop.Ifindex, hop.Ifindex, true
 		}
-		added, err := netdev.EnsureVIP(ifindex, a)
-		if err != nil {
-			problems = append(problems, err.Error())
-			continue
-		}
-		known, ok := n.vips[a]
-		if added || !ok {
+		if !held || !ours {
 			n.pending[a] = announcements
 		}
-		n.vips[a] = vip{n.byIndex[ifindex].Name, added || known.added}
+		n.vips[a] = vip{n.byIndex[ifindex].Name, known.added}
 	}
 	for a, v := range n.vips {
 		if keep[a] {
@@ -205,7 +234,7 @@ func (n *network) keepVIPs(wanted []netip.Addr) (problems []string) {
 		}
 		delete(n.vips, a)
 		if link, ok := n.links[v.device]; ok && v.added {
-			if err := netdev.RemoveVIP(link.Index, a); err != nil {
+			if err := n.router.RemoveVIP(link.Index, a); err != nil {
 				problems = append(problems, err.Error())
 			}
 		}

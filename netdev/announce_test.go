@@ -85,7 +85,7 @@ func believed(t *testing.T, a netip.Addr) net.HardwareAddr {
 		t.Error(err)
 		return nil
 	}
-	all, err := Neighbours()
+	all, err := open(t).Neighbours()
 	if err != nil {
 		t.Error(err)
 	}
