@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
-	"reflect"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -56,7 +54,8 @@ func (d *Daemon) adopt(state *lb.State) error {
 	d.state, d.hooks = state, wanted
 	d.config = api.Config{Path: d.config.Path, Revision: d.config.Revision + 1, LoadedAt: time.Now()}
 	d.setTargets()
-	return d.reconcile()
+	// The VIPs that were added must be known to detach, whatever comes.
+	return errors.Join(d.reconcile(), d.save())
 }
 
 // load loads the programs, at the start and when XDP comes or goes; again
@@ -108,117 +107,140 @@ func (d *Daemon) follow() error {
 	return errors.Join(err, d.reconcile())
 }
 
+// member is a backend of a service, and what probes it.
+type member struct {
+	service *lb.Service
+	backend lb.Backend
+	key     reconcile.BackendKey
+	target  healthd.Target
+}
+
 // reconcile makes maps, VIPs and neighbours what state and health ask for. An
 // error is in status, and is tried again, until a later one succeeds.
 func (d *Daemon) reconcile() error {
-	d.problems = nil
-	desired := reconcile.Desired{
-		State: d.state, Health: map[reconcile.BackendKey]lb.Health{}, Drains: map[reconcile.BackendKey]bool{},
-	}
+	d.desired = reconcile.Desired{State: d.state, Health: map[reconcile.BackendKey]lb.Health{}, Drains: map[reconcile.BackendKey]bool{}}
 	results := d.health.Snapshot()
 	addresses := d.reconciler.Addresses()
-	d.eachBackend(func(s *lb.Service, b lb.Backend) {
-		key := reconcile.BackendKey{Service: s.Key(), Backend: b.AddrPort()}
-		desired.Health[key] = results[healthd.NewTarget(b, s.HealthCheck)].Health
-		desired.Drains[key] = d.drained(s, b)
-		addresses = append(addresses, b.Address)
-	})
-	desired.Hops, d.problems = d.network.hops(addresses)
+	for _, m := range d.members {
+		d.desired.Health[m.key] = results[m.target].Health
+		d.desired.Drains[m.key] = d.drained(m)
+		addresses = append(addresses, m.backend.Address)
+	}
+	d.desired.Hops, d.problems = d.network.hops(addresses)
+	err := d.write(func() error { return d.reconciler.Reconcile(&d.desired) })
+	d.problems = append(d.problems, d.network.keepVIPs(d.reconciler.VIPs())...)
+	d.unsaved = true
+	return err
+}
+
+// follow health: the services of backends whose health changed are updated.
+func (d *Daemon) followHealth() error {
+	results := d.health.Snapshot()
+	var changed []*lb.Service
+	for _, m := range d.members {
+		now := results[m.target].Health
+		if now == d.desired.Health[m.key] {
+			continue
+		}
+		d.desired.Health[m.key] = now
+		if len(changed) == 0 || changed[len(changed)-1] != m.service {
+			changed = append(changed, m.service)
+		}
+	}
+	if d.failing {
+		return nil // the next try of everything has them
+	}
+	d.unsaved = true
+	return d.write(func() error { return d.reconciler.Update(&d.desired, changed) })
+}
+
+// write has the reconciler write, and keeps how that went for status.
+func (d *Daemon) write(do func() error) error {
 	started := time.Now()
-	err := d.reconciler.Reconcile(&desired)
+	err := do()
 	d.wrote.DurationS = time.Since(started).Seconds()
+	d.failing = err != nil
 	if err != nil {
 		err = fmt.Errorf("write the maps: %w", err)
 		d.problems = append(d.problems, err.Error())
 		d.wrote.Errors++
-	} else {
-		d.wrote.LastSuccess = time.Now()
+		return err
 	}
-	d.problems = append(d.problems, d.network.keepVIPs(d.reconciler.VIPs())...)
-	if saving := d.save(); saving != nil {
-		d.problems = append(d.problems, saving.Error())
-		err = errors.Join(err, saving)
-	}
-	d.failing = err != nil
-	return err
-}
-
-func (d *Daemon) eachBackend(do func(s *lb.Service, b lb.Backend)) {
-	for i := range d.state.Services {
-		s := &d.state.Services[i]
-		for _, b := range s.Backends {
-			do(s, b)
-		}
-	}
+	d.wrote.LastSuccess = time.Now()
+	return nil
 }
 
 // setTargets gives the health daemon its targets. A daemon that comes back
 // goes on from what the last one knew.
 func (d *Daemon) setTargets() {
+	d.members = nil
+	for i := range d.state.Services {
+		s := &d.state.Services[i]
+		for _, b := range s.Backends {
+			key := reconcile.BackendKey{Service: s.Key(), Backend: b.AddrPort()}
+			d.members = append(d.members, member{s, b, key, healthd.NewTarget(b, s.HealthCheck)})
+		}
+	}
 	var targets []healthd.Target
 	saved := map[savedDrain]savedHealth{}
 	for _, h := range d.saved.Health {
 		saved[savedDrain{h.Service, h.Backend}] = h
 	}
 	known := map[healthd.Target]healthd.Result{}
-	d.eachBackend(func(s *lb.Service, b lb.Backend) {
-		target := healthd.NewTarget(b, s.HealthCheck)
-		targets = append(targets, target)
-		if h, ok := saved[savedDrain{s.Name, b.AddrPort()}]; ok {
-			known[target] = healthd.Result{Health: h.Health, Reason: h.Reason, Since: h.Since}
+	for _, m := range d.members {
+		targets = append(targets, m.target)
+		if h, ok := saved[savedDrain{m.service.Name, m.key.Backend}]; ok {
+			known[m.target] = healthd.Result{Health: h.Health, Reason: h.Reason, Since: h.Since}
 		}
-	})
+	}
 	d.health.Set(targets, known)
 }
 
 // drained tells whether a backend takes no new connections by command.
-func (d *Daemon) drained(s *lb.Service, b lb.Backend) bool {
+func (d *Daemon) drained(m member) bool {
 	for _, drain := range d.saved.Drains {
-		if drain.Service == s.Name && drain.Backend == b.AddrPort() {
+		if drain.Service == m.service.Name && drain.Backend == m.key.Backend {
 			return true
 		}
 	}
 	return false
 }
 
-// drain changes that. The caller has checked that the backend exists.
-func (d *Daemon) drain(service string, backend netip.AddrPort, on bool) error {
+// drain changes that, and returns when the maps and the disk hold it.
+func (d *Daemon) drain(of member, on bool) error {
 	drains := []savedDrain{}
 	for _, drain := range d.saved.Drains {
-		if drain.Service != service || drain.Backend != backend {
+		if drain.Service != of.service.Name || drain.Backend != of.key.Backend {
 			drains = append(drains, drain)
 		}
 	}
 	if on {
-		drains = append(drains, savedDrain{service, backend})
+		drains = append(drains, savedDrain{of.service.Name, of.key.Backend})
 	}
-	d.saved.Drains = drains
-	return d.reconcile()
+	d.saved.Drains, d.desired.Drains[of.key] = drains, on
+	return errors.Join(d.write(func() error { return d.reconciler.Update(&d.desired, []*lb.Service{of.service}) }), d.save())
 }
 
-// save writes what must outlive the daemon, if it changed.
+// save writes what must outlive the daemon. Changes of health wait for the
+// next tick, so that a storm of them is written once.
 func (d *Daemon) save() error {
 	now := saved{Drains: d.saved.Drains}
 	results := d.health.Snapshot()
-	d.eachBackend(func(s *lb.Service, b lb.Backend) {
-		r := results[healthd.NewTarget(b, s.HealthCheck)]
-		if s.HealthCheck.Type != lb.CheckNone && r.Health != lb.Unknown {
-			now.Health = append(now.Health, savedHealth{s.Name, b.AddrPort(), r.Health, r.Reason, r.Since})
+	for _, m := range d.members {
+		if r := results[m.target]; m.target.Type != lb.CheckNone && r.Health != lb.Unknown {
+			now.Health = append(now.Health, savedHealth{m.service.Name, m.key.Backend, r.Health, r.Reason, r.Since})
 		}
-	})
+	}
 	for a, v := range d.network.vips {
 		if v.added {
 			now.VIPs = append(now.VIPs, savedVIP{a, v.device})
 		}
 	}
-	now.sort()
-	if reflect.DeepEqual(now, d.written) {
-		return nil
-	}
 	if err := now.write(d.options.State); err != nil {
+		d.saving = err.Error()
 		return err
 	}
-	d.saved, d.written = now, now
+	d.saved, d.unsaved, d.saving = now, false, ""
 	return nil
 }
 

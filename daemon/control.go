@@ -64,14 +64,11 @@ func (c control) Drain(ctx context.Context, request api.Drain) error {
 		return api.Invalid{Err: fmt.Errorf("backend %q is not ADDRESS:PORT or [IPv6]:PORT", request.Backend)}
 	}
 	return c.do(ctx, func() error {
-		at := slices.IndexFunc(c.state.Services, func(s lb.Service) bool { return s.Name == request.Service })
+		at := slices.IndexFunc(c.members, func(m member) bool { return m.service.Name == request.Service && m.key.Backend == backend })
 		if at < 0 {
-			return api.Invalid{Err: fmt.Errorf("there is no service %q; see: weir services", request.Service)}
+			return api.Invalid{Err: fmt.Errorf("there is no backend %s of a service %q; see: weir backends", backend, request.Service)}
 		}
-		if !slices.ContainsFunc(c.state.Services[at].Backends, func(b lb.Backend) bool { return b.AddrPort() == backend }) {
-			return api.Invalid{Err: fmt.Errorf("service %s has no backend %s; see: weir backends", request.Service, backend)}
-		}
-		return c.drain(request.Service, backend, request.Drain)
+		return c.drain(c.members[at], request.Drain)
 	})
 }
 
@@ -156,18 +153,24 @@ func (d *Daemon) status() (*api.Status, error) {
 			s.Drops[r.Name] = r.Packets
 		}
 	}
+	if d.saving != "" {
+		s.Problems = append(s.Problems, d.saving)
+	}
 	results := d.health.Snapshot()
+	members := d.members
 	for i := range d.state.Services {
-		service, err := d.service(&d.state.Services[i], results)
+		n := len(d.state.Services[i].Backends)
+		service, err := d.service(&d.state.Services[i], members[:n], results)
 		if err != nil {
 			return nil, err
 		}
 		s.Services = append(s.Services, service)
+		members = members[n:]
 	}
 	return s, nil
 }
 
-func (d *Daemon) service(s *lb.Service, results map[healthd.Target]healthd.Result) (api.Service, error) {
+func (d *Daemon) service(s *lb.Service, members []member, results map[healthd.Target]healthd.Result) (api.Service, error) {
 	id := d.reconciler.ServiceID(s.Key())
 	c, err := d.programs.Tables.ServiceCounter(id)
 	if err != nil {
@@ -178,8 +181,8 @@ func (d *Daemon) service(s *lb.Service, results map[healthd.Target]healthd.Resul
 		Algorithm: string(s.Algorithm), Mode: string(s.Mode), Tier: "xdp", Packets: c.Packets, Bytes: c.Bytes,
 		Connections: api.Connections{Opened: c.Opened, Refused: c.Refused}, Backends: []api.Backend{},
 	}
-	for _, b := range s.Backends {
-		backend, err := d.backend(s, b, results[healthd.NewTarget(b, s.HealthCheck)])
+	for _, m := range members {
+		backend, err := d.backend(m, results[m.target])
 		if err != nil {
 			return service, err
 		}
@@ -189,19 +192,19 @@ func (d *Daemon) service(s *lb.Service, results map[healthd.Target]healthd.Resul
 	return service, nil
 }
 
-func (d *Daemon) backend(s *lb.Service, b lb.Backend, r healthd.Result) (api.Backend, error) {
-	id := d.reconciler.BackendID(reconcile.BackendKey{Service: s.Key(), Backend: b.AddrPort()})
+func (d *Daemon) backend(m member, r healthd.Result) (api.Backend, error) {
+	id, b := d.reconciler.BackendID(m.key), m.backend
 	c, err := d.programs.Tables.BackendCounter(id)
 	if err != nil {
 		return api.Backend{}, err
 	}
 	backend := api.Backend{
-		Service: s.Name, Address: b.Address.String(), Port: b.Port, Weight: b.Weight,
+		Service: m.service.Name, Address: b.Address.String(), Port: b.Port, Weight: b.Weight,
 		State: string(r.Health), Reason: r.Reason, Since: r.Since.UTC().Truncate(time.Second),
 		CheckLatencyMS: float64(r.Latency.Microseconds()) / 1000,
 		Connections:    api.BackendConnections{Active: d.usage.Active[id], Opened: c.Opened}, Packets: c.Packets, Bytes: c.Bytes,
 	}
-	if b.Drain || d.drained(s, b) {
+	if b.Drain || d.desired.Drains[m.key] {
 		backend.State = "drain"
 	}
 	return backend, nil

@@ -59,8 +59,11 @@ type Daemon struct {
 	health     *healthd.Daemon
 	network    *network
 	hooks      map[string]lb.Attach
+	members    []member
+	desired    reconcile.Desired
 	saved      saved // as it was read or last written
-	written    saved
+	unsaved    bool
+	saving     string // why the last save failed
 	usage      maps.Usage
 	counted    time.Time // when usage was
 	problems   []string
@@ -156,13 +159,13 @@ func (d *Daemon) loop(ctx context.Context, news netdev.News) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return d.save()
 		case command := <-d.commands:
 			command()
 		case <-d.options.Reload:
 			d.tell("reload", d.reload())
 		case <-d.health.Changed():
-			d.tell("health", d.reconcile())
+			d.tell("health", d.followHealth())
 		case _, ok := <-news.Network:
 			if !ok {
 				return ended(ctx)
@@ -188,6 +191,9 @@ func (d *Daemon) loop(ctx context.Context, news netdev.News) error {
 			d.network.announce()
 			if d.failing {
 				d.tell("retry", d.reconcile())
+			}
+			if d.unsaved {
+				d.tell("save", d.save())
 			}
 		case <-sweeps.C:
 			d.tell("sweep", d.sweep())

@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/weirlb/weir/lb"
@@ -39,11 +38,6 @@ type savedDrain struct {
 type savedVIP struct {
 	Address   netip.Addr `json:"address"`
 	Interface string     `json:"interface"`
-}
-
-// sort makes equal states equal.
-func (s *saved) sort() {
-	slices.SortFunc(s.VIPs, func(a, b savedVIP) int { return a.Address.Compare(b.Address) })
 }
 
 func statePath(folder string) string { return filepath.Join(folder, "state.json") }

@@ -57,7 +57,7 @@ func BenchmarkOneBackendChanges(b *testing.B) {
 		} else {
 			d.Health[changing] = lb.Up
 		}
-		if err := r.Reconcile(d); err != nil {
+		if err := r.Update(d, []*lb.Service{&d.State.Services[500]}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -7,6 +7,7 @@ package reconcile
 
 import (
 	"fmt"
+	stdmaps "maps"
 	"net/netip"
 	"slices"
 
@@ -80,7 +81,7 @@ func (r *Reconciler) Reconcile(d *Desired) error {
 	if err := r.place(next); err != nil {
 		return err
 	}
-	if err := r.apply(next); err != nil {
+	if err := r.apply(r.current, next); err != nil {
 		r.releaseTables(next, r.current)
 		return err
 	}
@@ -90,8 +91,38 @@ func (r *Reconciler) Reconcile(d *Desired) error {
 	return nil
 }
 
-func (r *Reconciler) apply(next model) error {
-	for _, s := range plan(r.current, next) {
+// Update is Reconcile for a desired state that differs from the last one only
+// in health and drains of these services; its cost is theirs alone.
+func (r *Reconciler) Update(d *Desired, services []*lb.Service) error {
+	old, next := newModel(), newModel()
+	for _, s := range services {
+		if err := r.addService(next, d, s); err != nil {
+			return err
+		}
+		old.services[s.Key()] = r.current.services[s.Key()]
+	}
+	for key := range next.backends {
+		old.backends[key] = r.current.backends[key]
+		old.hops[key.Backend.Addr()] = r.current.hops[key.Backend.Addr()]
+	}
+	old.allowed = next.allowed // as before
+	if err := r.place(next); err != nil {
+		return err
+	}
+	if err := r.apply(old, next); err != nil {
+		r.releaseTables(next, old)
+		return err
+	}
+	r.slots.settle()
+	r.releaseTables(old, next)
+	stdmaps.Copy(r.current.services, next.services)
+	stdmaps.Copy(r.current.backends, next.backends)
+	stdmaps.Copy(r.current.hops, next.hops)
+	return nil
+}
+
+func (r *Reconciler) apply(old, next model) error {
+	for _, s := range plan(old, next) {
 		if err := s.write(r.tables); err != nil {
 			return fmt.Errorf("%s: %w", s.what, err)
 		}
@@ -145,7 +176,7 @@ func (r *Reconciler) Sweep(used maps.Usage) error {
 	}
 	next.allowed = r.current.allowed
 	next.addRoles()
-	if err := r.apply(next); err != nil {
+	if err := r.apply(r.current, next); err != nil {
 		return err
 	}
 	forget(r.serviceIDs, r.current.services, next.services)

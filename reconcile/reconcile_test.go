@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -252,6 +253,43 @@ func TestBackendLeaves(t *testing.T) {
 			t.Errorf("%d connections: backend there %v", connections, ok)
 		}
 	}
+}
+
+// TestUpdate: updating the services that changed leads to the same maps as
+// reconciling everything, and writes nothing else.
+func TestUpdate(t *testing.T) {
+	f, g := newFake(t), newFake(t)
+	whole, part := New(f, nil), New(g, nil)
+	d := desired("abcd", 1, 2, 3)
+	reconcile(t, whole, d)
+	reconcile(t, part, d)
+	before := g.writes
+	for i, health := range []lb.Health{lb.Down, lb.Up, lb.Down, lb.Down} {
+		s := &d.State.Services[i]
+		d.Health[BackendKey{s.Key(), s.Backends[i%3].AddrPort()}] = health
+		reconcile(t, whole, d)
+		if err := part.Update(d, []*lb.Service{s}); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []byte("abcd") {
+			if !slices.Equal(sortedHops(f, name), sortedHops(g, name)) {
+				t.Errorf("%c: tables %v and %v", name, f.table(name), g.table(name))
+			}
+		}
+	}
+	// Three services changed: a backend, a table and the service each.
+	if n := g.writes - before; n != 9 {
+		t.Errorf("%d writes for three changes, want 9", n)
+	}
+}
+
+// sortedHops are the addresses that a service's table leads to.
+func sortedHops(f *fake, name byte) (all []string) {
+	for _, id := range f.table(name) {
+		all = append(all, f.backends[id].address.String())
+	}
+	slices.Sort(all)
+	return all
 }
 
 // TestServiceLeaves: no packet finds a removed service, its connections do.
