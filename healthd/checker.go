@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"syscall"
 	"time"
@@ -44,6 +45,7 @@ func (noChecker) Check(context.Context) error { return nil }
 func reword(err error, timeout time.Duration) error {
 	var network net.Error
 	var certificate *tls.CertificateVerificationError
+	var request *url.Error
 	switch {
 	case err == nil:
 		return nil
@@ -59,6 +61,10 @@ func reword(err error, timeout time.Duration) error {
 		if errors.Is(err, errno) {
 			return errors.New(reason)
 		}
+	}
+	// What is left of an HTTP client's error repeats the method and the URL.
+	if errors.As(err, &request) {
+		return request.Err
 	}
 	return err
 }

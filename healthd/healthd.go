@@ -61,8 +61,12 @@ type Result struct {
 	Latency time.Duration // of the last successful probe
 }
 
-// workers bound the probes under way and the targets' burst at the start.
-const workers = 1024
+// workers bound the probes under way. A target has one at most, so that this
+// many silent targets, each holding a place until its timeout, delay nobody.
+const workers = 10240
+
+// firstEvery keeps first checks, which wait for nothing else, at 20 000/s.
+const firstEvery = time.Second / 20000
 
 // Daemon probes the targets it is given.
 type Daemon struct {
@@ -70,17 +74,20 @@ type Daemon struct {
 	changed chan struct{}
 	wake    chan struct{}
 	spread  maphash.Seed
+	checker func(Target) Checker // replaced by tests only
 
 	mu      sync.Mutex
 	targets map[Target]*state
+	probing map[Target]bool // a probe is under way, maybe of a removed target
+	first   time.Time       // of the last first check queued
 	queue   queue
 }
 
 // New returns a Daemon that logs transitions.
 func New(log *slog.Logger) *Daemon {
 	return &Daemon{
-		log: log, changed: make(chan struct{}, 1), wake: make(chan struct{}, 1), spread: maphash.MakeSeed(),
-		targets: map[Target]*state{},
+		log: log, changed: make(chan struct{}, 1), wake: make(chan struct{}, 1), spread: maphash.MakeSeed(), checker: newChecker,
+		targets: map[Target]*state{}, probing: map[Target]bool{},
 	}
 }
 
@@ -97,10 +104,11 @@ func (d *Daemon) Set(targets []Target, known map[Target]Result) {
 		if d.targets[t] != nil {
 			continue
 		}
-		s := newState(t, known[t], now)
+		s := newState(t, d.checker(t), known[t], now)
 		d.targets[t] = s
-		if t.Type != lb.CheckNone {
-			d.queue.push(s, now)
+		// Its predecessor's probe, if one is under way, queues it at its end.
+		if t.Type != lb.CheckNone && !d.probing[t] {
+			d.queueFirst(s, now)
 		}
 	}
 	for t, s := range d.targets {
@@ -109,8 +117,18 @@ func (d *Daemon) Set(targets []Target, known map[Target]Result) {
 			delete(d.targets, t)
 		}
 	}
+	d.queue.sweep()
 	signal(d.wake)
 	signal(d.changed)
+}
+
+// queueFirst queues a new target's first check, behind all other first ones.
+func (d *Daemon) queueFirst(s *state, now time.Time) {
+	d.first = d.first.Add(firstEvery)
+	if d.first.Before(now) {
+		d.first = now
+	}
+	d.queue.push(s, d.first)
 }
 
 // Snapshot returns the latest result of every target.
@@ -166,16 +184,15 @@ const idle = time.Hour
 func (d *Daemon) due() (*state, time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for len(d.queue) > 0 && d.queue[0].state.gone {
-		d.queue.pop()
-	}
 	if len(d.queue) == 0 {
 		return nil, idle
 	}
 	if wait := time.Until(d.queue[0].at); wait > 0 {
 		return nil, wait
 	}
-	return d.queue.pop(), 0
+	s := d.queue.pop()
+	d.probing[s.target] = true
+	return s, 0
 }
 
 // probe checks a target once and queues its next check: no two probes of one
@@ -183,15 +200,20 @@ func (d *Daemon) due() (*state, time.Duration) {
 func (d *Daemon) probe(ctx context.Context, s *state) {
 	started := time.Now()
 	err := check(ctx, s)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.probing, s.target)
 	if ctx.Err() != nil {
 		return
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	now := time.Now()
 	if s.gone {
+		if successor := d.targets[s.target]; successor != nil {
+			d.queueFirst(successor, now)
+			signal(d.wake)
+		}
 		return
 	}
-	now := time.Now()
 	was := s.result.Health
 	if s.observe(err, now.Sub(started), now) {
 		d.log.Info("health changed", "target", s.target.String(), "from", was, "to", s.result.Health, "reason", s.result.Reason)

@@ -167,6 +167,55 @@ func TestDaemon(t *testing.T) {
 	}
 }
 
+// silent never answers, and counts its probes.
+type silent struct{ begun, running, most *atomic.Int64 }
+
+func (s silent) Check(ctx context.Context) error {
+	s.begun.Add(1)
+	if n := s.running.Add(1); n > s.most.Load() {
+		s.most.Store(n)
+	}
+	defer s.running.Add(-1)
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestSilentTargets: targets that hold their probes delay no other's, and one
+// that is removed and comes back meanwhile has no second probe beside.
+func TestSilentTargets(t *testing.T) {
+	const n = 5000
+	d, s := New(slog.New(slog.DiscardHandler)), silent{new(atomic.Int64), new(atomic.Int64), new(atomic.Int64)}
+	d.checker = func(Target) Checker { return s }
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(ctx) }()
+	var targets []Target
+	for port := range uint16(n) {
+		targets = append(targets, Target{Port: port, Type: lb.CheckTCP, Interval: time.Hour, Timeout: time.Hour, Rise: 1, Fall: 1})
+	}
+	begun := func(wanted int64) {
+		t.Helper()
+		for end := time.Now().Add(30 * time.Second); s.begun.Load() < wanted; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%d probes begun, want %d", s.begun.Load(), wanted)
+			}
+		}
+	}
+	d.Set(targets, nil)
+	begun(n)
+	d.Set(targets[1:], nil)
+	d.Set(targets, nil)
+	d.Set(append(targets, Target{Port: 9, Type: lb.CheckUDP, Interval: time.Hour, Timeout: time.Hour}), nil)
+	begun(n + 1) // the new one; the one that came back was queued before it
+	if most := s.most.Load(); most != n+1 {
+		t.Errorf("%d probes at once for %d targets", most, n+1)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("end: %v", err)
+	}
+}
+
 func await(t *testing.T, d *Daemon, target Target, health lb.Health, reason string) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {

@@ -30,6 +30,9 @@ func newHTTP(t Target) httpChecker {
 	sni := t.SNI
 	if sni == "" {
 		sni = t.Host
+		if name, _, err := net.SplitHostPort(sni); err == nil {
+			sni = name // SNI has no port
+		}
 	}
 	transport := &http.Transport{
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, t) },

@@ -4,6 +4,7 @@ package healthd
 
 import (
 	"container/heap"
+	"slices"
 	"time"
 )
 
@@ -17,6 +18,12 @@ type due struct {
 
 func (q *queue) push(s *state, at time.Time) { heap.Push((*ordered)(q), due{at, s}) }
 func (q *queue) pop() *state                 { return heap.Pop((*ordered)(q)).(due).state }
+
+// sweep forgets removed targets, which would otherwise stay for an interval.
+func (q *queue) sweep() {
+	*q = slices.DeleteFunc(*q, func(d due) bool { return d.state.gone })
+	heap.Init((*ordered)(q))
+}
 
 // ordered is queue as container/heap wants it.
 type ordered queue

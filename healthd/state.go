@@ -19,8 +19,8 @@ type state struct {
 	streak  int  // results in a row that speak against the health
 }
 
-func newState(t Target, known Result, now time.Time) *state {
-	s := &state{target: t, checker: newChecker(t), result: known}
+func newState(t Target, checker Checker, known Result, now time.Time) *state {
+	s := &state{target: t, checker: checker, result: known}
 	if t.Type == lb.CheckNone {
 		s.result = Result{Health: lb.Up, Reason: "not checked", Since: now}
 	}
