@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime/debug"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -55,7 +56,10 @@ func (d *Daemon) adopt(state *lb.State) error {
 	d.config = api.Config{Path: d.config.Path, Revision: d.config.Revision + 1, LoadedAt: time.Now()}
 	d.setTargets()
 	// The VIPs that were added must be known to detach, whatever comes.
-	return errors.Join(d.reconcile(), d.save())
+	err = errors.Join(d.reconcile(), d.save())
+	// What reading a large file took is not needed again until the next.
+	debug.FreeOSMemory()
+	return err
 }
 
 // load loads the programs, at the start and when XDP comes or goes; again
@@ -123,11 +127,14 @@ func (d *Daemon) reconcile() error {
 	addresses := d.reconciler.Addresses()
 	for _, m := range d.members {
 		d.desired.Health[m.key] = results[m.target].Health
-		d.desired.Drains[m.key] = d.drained(m)
+		if d.drained(m) {
+			d.desired.Drains[m.key] = true
+		}
 		addresses = append(addresses, m.backend.Address)
 	}
 	d.desired.Hops, d.problems = d.network.hops(addresses)
 	err := d.write(func() error { return d.reconciler.Reconcile(&d.desired) })
+	d.desired.Hops = nil // the reconciler keeps them
 	d.problems = append(d.problems, d.network.keepVIPs(d.reconciler.VIPs())...)
 	d.unsaved = true
 	return err
@@ -227,7 +234,7 @@ func (d *Daemon) save() error {
 	now := saved{Drains: d.saved.Drains}
 	results := d.health.Snapshot()
 	for _, m := range d.members {
-		if r := results[m.target]; m.target.Type != lb.CheckNone && r.Health != lb.Unknown {
+		if r := results[m.target]; m.target.Value().Type != lb.CheckNone && r.Health != lb.Unknown {
 			now.Health = append(now.Health, savedHealth{m.service.Name, m.key.Backend, r.Health, r.Reason, r.Since})
 		}
 	}

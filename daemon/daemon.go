@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -72,8 +73,13 @@ type Daemon struct {
 	metrics    listener
 }
 
+// gcPercent keeps the heap close to what lives: a router has better uses for
+// its memory, and a daemon that waits for changes has time to collect.
+const gcPercent = 20
+
 // Run is the daemon, until ctx ends: then packets go on without it.
 func Run(ctx context.Context, o Options) (err error) {
+	debug.SetGCPercent(gcPercent)
 	state, err := config.Load(o.Config)
 	if err != nil {
 		return err

@@ -21,16 +21,16 @@ type Checker interface {
 	Check(ctx context.Context) error
 }
 
-func newChecker(t Target) Checker {
-	switch t.Type {
+func newChecker(p Probe) Checker {
+	switch p.Type {
 	case lb.CheckHTTP, lb.CheckHTTPS:
-		return newHTTP(t)
+		return newHTTP(p)
 	case lb.CheckICMP:
-		return icmpChecker{t.Address}
+		return icmpChecker{p.Address}
 	case lb.CheckUDP:
-		return udpChecker{t}
+		return udpChecker{p}
 	case lb.CheckTCP:
-		return tcpChecker{t}
+		return tcpChecker{p}
 	default:
 		return noChecker{}
 	}

@@ -12,12 +12,16 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+	"unique"
 
 	"github.com/weirlb/weir/lb"
 )
 
-// Target is what is probed and how. Equal targets are one.
-type Target struct {
+// Target is a Probe as a key: equal probes are one target, of one word.
+type Target = unique.Handle[Probe]
+
+// Probe is what is probed and how.
+type Probe struct {
 	Address  netip.Addr
 	Port     uint16
 	Type     lb.CheckType
@@ -39,18 +43,18 @@ func NewTarget(b lb.Backend, c lb.HealthCheck) Target {
 	if port == 0 {
 		port = b.Port
 	}
-	return Target{
+	return unique.Make(Probe{
 		Address: b.Address, Port: port, Type: c.Type, Path: c.Path, Host: c.Host, SNI: c.SNI, Verify: c.Verify,
 		Expect: expectKey(c.Expect), Interval: c.Interval, Timeout: c.Timeout, Rise: c.Rise, Fall: c.Fall, Initial: c.Initial,
-	}
+	})
 }
 
 // String returns "http 10.1.1.21:8080/health.php".
-func (t Target) String() string {
-	if t.Type == lb.CheckICMP || t.Type == lb.CheckNone {
-		return string(t.Type) + " " + t.Address.String()
+func (p Probe) String() string {
+	if p.Type == lb.CheckICMP || p.Type == lb.CheckNone {
+		return string(p.Type) + " " + p.Address.String()
 	}
-	return string(t.Type) + " " + netip.AddrPortFrom(t.Address, t.Port).String() + t.Path
+	return string(p.Type) + " " + netip.AddrPortFrom(p.Address, p.Port).String() + p.Path
 }
 
 // Result is what is known of a target.
@@ -74,7 +78,7 @@ type Daemon struct {
 	changed chan struct{}
 	wake    chan struct{}
 	spread  maphash.Seed
-	checker func(Target) Checker // replaced by tests only
+	checker func(Probe) Checker // replaced by tests only
 
 	mu      sync.Mutex
 	targets map[Target]*state
@@ -104,10 +108,10 @@ func (d *Daemon) Set(targets []Target, known map[Target]Result) {
 		if d.targets[t] != nil {
 			continue
 		}
-		s := newState(t, d.checker(t), known[t], now)
+		s := newState(t, d.checker(t.Value()), known[t], now)
 		d.targets[t] = s
 		// Its predecessor's probe, if one is under way, queues it at its end.
-		if t.Type != lb.CheckNone && !d.probing[t] {
+		if t.Value().Type != lb.CheckNone && !d.probing[t] {
 			d.queueFirst(s, now)
 		}
 	}
@@ -216,7 +220,7 @@ func (d *Daemon) probe(ctx context.Context, s *state) {
 	}
 	was := s.result.Health
 	if s.observe(err, now.Sub(started), now) {
-		d.log.Info("health changed", "target", s.target.String(), "from", was, "to", s.result.Health, "reason", s.result.Reason)
+		d.log.Info("health changed", "target", s.target.Value().String(), "from", was, "to", s.result.Health, "reason", s.result.Reason)
 		signal(d.changed)
 	}
 	d.queue.push(s, d.next(s, started, now))
@@ -229,9 +233,10 @@ func (d *Daemon) probe(ctx context.Context, s *state) {
 // once, a target moves to its own place in the interval, so that many targets
 // spread over it.
 func (d *Daemon) next(s *state, started, now time.Time) time.Time {
-	at := started.Add(s.target.Interval)
+	interval := s.target.Value().Interval
+	at := started.Add(interval)
 	if s.checks == 1 {
-		at = started.Add(s.target.Interval/4 + time.Duration(maphash.Comparable(d.spread, s.target)%uint64(s.target.Interval*3/4+1)))
+		at = started.Add(interval/4 + time.Duration(maphash.Comparable(d.spread, s.target)%uint64(interval*3/4+1)))
 	}
 	if at.Before(now) {
 		at = now
@@ -240,9 +245,10 @@ func (d *Daemon) next(s *state, started, now time.Time) time.Time {
 }
 
 func check(ctx context.Context, s *state) error {
-	ctx, cancel := context.WithTimeout(ctx, s.target.Timeout)
+	timeout := s.target.Value().Timeout
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return reword(s.checker.Check(ctx), s.target.Timeout)
+	return reword(s.checker.Check(ctx), timeout)
 }
 
 func signal(c chan struct{}) {

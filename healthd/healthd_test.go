@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unique"
 
 	"github.com/weirlb/weir/lb"
 )
@@ -66,12 +67,12 @@ func TestCheckers(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = silent.Close() })
 
-	web := func(kind lb.CheckType, server *httptest.Server, path string) Target {
+	web := func(kind lb.CheckType, server *httptest.Server, path string) Probe {
 		a := addrPort(t, server.URL)
-		return Target{Address: a.Addr(), Port: a.Port(), Type: kind, Path: path, Host: "www.example.com", Expect: "200-399"}
+		return Probe{Address: a.Addr(), Port: a.Port(), Type: kind, Path: path, Host: "www.example.com", Expect: "200-399"}
 	}
-	at := func(kind lb.CheckType, a netip.AddrPort) Target {
-		return Target{Address: a.Addr(), Port: a.Port(), Type: kind}
+	at := func(kind lb.CheckType, a netip.AddrPort) Probe {
+		return Probe{Address: a.Addr(), Port: a.Port(), Type: kind}
 	}
 	verified := web(lb.CheckHTTPS, secure, "/ok")
 	verified.Verify = true
@@ -79,7 +80,7 @@ func TestCheckers(t *testing.T) {
 	only200.Expect = "200-200"
 	for _, c := range []struct {
 		name   string
-		target Target
+		probe  Probe
 		reason string // empty: success
 	}{
 		{"tcp", at(lb.CheckTCP, addrPort(t, plain.URL)), ""},
@@ -98,8 +99,8 @@ func TestCheckers(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			c.target.Timeout = time.Second
-			err := check(t.Context(), &state{target: c.target, checker: newChecker(c.target)})
+			c.probe.Timeout = time.Second
+			err := check(t.Context(), &state{target: unique.Make(c.probe), checker: newChecker(c.probe)})
 			if got := reasonOf(err); got != c.reason {
 				t.Errorf("%q, want %q", got, c.reason)
 			}
@@ -126,8 +127,8 @@ func TestDaemon(t *testing.T) {
 		}
 	}))
 	a := addrPort(t, server.URL)
-	target := Target{Address: a.Addr(), Port: a.Port(), Type: lb.CheckHTTP, Expect: "200-299",
-		Interval: 10 * time.Millisecond, Timeout: 10 * time.Second, Rise: 1, Fall: 2, Initial: lb.Unknown}
+	target := unique.Make(Probe{Address: a.Addr(), Port: a.Port(), Type: lb.CheckHTTP, Expect: "200-299",
+		Interval: 10 * time.Millisecond, Timeout: 10 * time.Second, Rise: 1, Fall: 2, Initial: lb.Unknown})
 	d := New(slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -185,13 +186,13 @@ func (s silent) Check(ctx context.Context) error {
 func TestSilentTargets(t *testing.T) {
 	const n = 5000
 	d, s := New(slog.New(slog.DiscardHandler)), silent{new(atomic.Int64), new(atomic.Int64), new(atomic.Int64)}
-	d.checker = func(Target) Checker { return s }
+	d.checker = func(Probe) Checker { return s }
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- d.Run(ctx) }()
 	var targets []Target
 	for port := range uint16(n) {
-		targets = append(targets, Target{Port: port, Type: lb.CheckTCP, Interval: time.Hour, Timeout: time.Hour, Rise: 1, Fall: 1})
+		targets = append(targets, unique.Make(Probe{Port: port, Type: lb.CheckTCP, Interval: time.Hour, Timeout: time.Hour, Rise: 1, Fall: 1}))
 	}
 	begun := func(wanted int64) {
 		t.Helper()
@@ -205,7 +206,7 @@ func TestSilentTargets(t *testing.T) {
 	begun(n)
 	d.Set(targets[1:], nil)
 	d.Set(targets, nil)
-	d.Set(append(targets, Target{Port: 9, Type: lb.CheckUDP, Interval: time.Hour, Timeout: time.Hour}), nil)
+	d.Set(append(targets, unique.Make(Probe{Port: 9, Type: lb.CheckUDP, Interval: time.Hour, Timeout: time.Hour})), nil)
 	begun(n + 1) // the new one; the one that came back was queued before it
 	if most := s.most.Load(); most != n+1 {
 		t.Errorf("%d probes at once for %d targets", most, n+1)
@@ -236,7 +237,7 @@ func TestSpread(t *testing.T) {
 	d, start := New(slog.New(slog.DiscardHandler)), time.Now()
 	var quarters [4]int
 	for port := range uint16(4000) {
-		s := &state{target: Target{Port: port, Interval: 4 * time.Second}, checks: 1}
+		s := &state{target: unique.Make(Probe{Port: port, Interval: 4 * time.Second}), checks: 1}
 		quarters[int(d.next(s, start, start).Sub(start)/time.Second)%4]++
 	}
 	if quarters[0] != 0 {

@@ -17,7 +17,7 @@ import (
 
 // httpChecker asks for a path and looks at the status alone.
 type httpChecker struct {
-	target Target
+	probe  Probe
 	client *http.Client
 	expect []lb.StatusRange
 }
@@ -26,41 +26,41 @@ type httpChecker struct {
 // its connection cut in the middle of a short page.
 const mostBody = 64 << 10
 
-func newHTTP(t Target) httpChecker {
-	sni := t.SNI
+func newHTTP(p Probe) httpChecker {
+	sni := p.SNI
 	if sni == "" {
-		sni = t.Host
+		sni = p.Host
 		if name, _, err := net.SplitHostPort(sni); err == nil {
 			sni = name // SNI has no port
 		}
 	}
 	transport := &http.Transport{
-		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, t) },
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, p) },
 		DisableKeepAlives: true,
 		TLSClientConfig: &tls.Config{
-			ServerName: sni, InsecureSkipVerify: !t.Verify,
+			ServerName: sni, InsecureSkipVerify: !p.Verify,
 			// A resumed session spares both sides the handshake's signatures.
 			ClientSessionCache: tls.NewLRUClientSessionCache(1),
 		},
 	}
-	return httpChecker{t, &http.Client{
+	return httpChecker{p, &http.Client{
 		Transport: transport,
 		// A redirect is an answer, to be expected or not.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}, parseExpect(t.Expect)}
+	}, parseExpect(p.Expect)}
 }
 
 func (c httpChecker) Check(ctx context.Context) error {
-	path := c.target.Path
+	path := c.probe.Path
 	if path == "" {
 		path = "/"
 	}
-	url := fmt.Sprintf("%s://%s%s", c.target.Type, netip.AddrPortFrom(c.target.Address, c.target.Port), path)
+	url := fmt.Sprintf("%s://%s%s", c.probe.Type, netip.AddrPortFrom(c.probe.Address, c.probe.Port), path)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
 	}
-	request.Host = c.target.Host
+	request.Host = c.probe.Host
 	request.Header.Set("User-Agent", "weir")
 	response, err := c.client.Do(request)
 	if err != nil {

@@ -21,11 +21,12 @@ type state struct {
 
 func newState(t Target, checker Checker, known Result, now time.Time) *state {
 	s := &state{target: t, checker: checker, result: known}
-	if t.Type == lb.CheckNone {
+	probe := t.Value()
+	if probe.Type == lb.CheckNone {
 		s.result = Result{Health: lb.Up, Reason: "not checked", Since: now}
 	}
 	if s.result.Health == "" {
-		s.result = Result{Health: t.Initial, Reason: "not checked yet", Since: now}
+		s.result = Result{Health: probe.Initial, Reason: "not checked yet", Since: now}
 	}
 	return s
 }
@@ -37,7 +38,8 @@ func (s *state) observe(err error, latency time.Duration, now time.Time) (change
 	if err == nil {
 		s.result.Latency = latency
 	}
-	needed := s.target.Fall
+	probe := s.target.Value()
+	needed := probe.Fall
 	switch {
 	case err == nil && s.result.Health == lb.Up, err != nil && s.result.Health == lb.Down:
 		s.streak = 0
@@ -50,7 +52,7 @@ func (s *state) observe(err error, latency time.Duration, now time.Time) (change
 	case err == nil && s.result.Health == lb.Unknown:
 		needed = 1 // nothing speaks against it
 	case err == nil:
-		needed = s.target.Rise
+		needed = probe.Rise
 	}
 	if s.streak++; s.streak < needed {
 		if s.result.Health == lb.Unknown {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unique"
 
 	"github.com/weirlb/weir/lb"
 )
@@ -29,7 +30,7 @@ func TestState(t *testing.T) {
 		{"pinned down", lb.Unknown, lb.Down, 2, 3, "++", "DU"},
 		{"pinned up", lb.Unknown, lb.Up, 2, 2, "--", "UD"},
 	} {
-		s := newState(Target{Type: lb.CheckTCP, Rise: c.rise, Fall: c.fall, Initial: c.initial}, nil, Result{Health: c.known}, time.Now())
+		s := newState(unique.Make(Probe{Type: lb.CheckTCP, Rise: c.rise, Fall: c.fall, Initial: c.initial}), nil, Result{Health: c.known}, time.Now())
 		var got strings.Builder
 		before, changes, told := s.result.Health, 0, 0
 		for _, probe := range c.probes {

@@ -10,20 +10,20 @@ import (
 
 // tcpChecker succeeds when the target accepts a connection, and resets it: a
 // probe leaves no TIME_WAIT, of which 10 000 targets would make too many.
-type tcpChecker struct{ target Target }
+type tcpChecker struct{ probe Probe }
 
 func (c tcpChecker) Check(ctx context.Context) error {
-	conn, err := dial(ctx, c.target)
+	conn, err := dial(ctx, c.probe)
 	if err != nil {
 		return err
 	}
 	return conn.Close()
 }
 
-func dial(ctx context.Context, t Target) (*net.TCPConn, error) {
+func dial(ctx context.Context, p Probe) (*net.TCPConn, error) {
 	// Without keep-alive: a probe lives less than its first one.
 	dialer := net.Dialer{KeepAlive: -1}
-	conn, err := dialer.DialContext(ctx, "tcp", netip.AddrPortFrom(t.Address, t.Port).String())
+	conn, err := dialer.DialContext(ctx, "tcp", netip.AddrPortFrom(p.Address, p.Port).String())
 	if err != nil {
 		return nil, err
 	}

@@ -13,11 +13,11 @@ import (
 
 // udpChecker sends an empty datagram. An answer is a success, and so is
 // silence, as most servers say nothing to one; an ICMP unreachable is not.
-type udpChecker struct{ target Target }
+type udpChecker struct{ probe Probe }
 
 func (c udpChecker) Check(ctx context.Context) error {
 	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "udp", netip.AddrPortFrom(c.target.Address, c.target.Port).String())
+	conn, err := dialer.DialContext(ctx, "udp", netip.AddrPortFrom(c.probe.Address, c.probe.Port).String())
 	if err != nil {
 		return err
 	}
