@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 GO ?= go
 
-.PHONY: help build generate lint test bench
+.PHONY: help build generate lint test test-kernels bench
 help: ## print the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
 
@@ -10,7 +10,7 @@ build: ## bin/weir
 
 generate: ## the Go binding and objects of the BPF programs (needs clang-19)
 	scripts/setup clang-19 llvm-19 libbpf-dev
-	$(GO) generate ./bpf ./test/bench
+	cd bpf && $(GO) generate ./...
 
 lint: ## formatting, vet, and that the committed BPF objects match their sources
 	test -z "$$(gofmt -l .)"
@@ -21,6 +21,10 @@ lint: ## formatting, vet, and that the committed BPF objects match their sources
 test: lint build ## everything CI runs (root: BPF and network namespaces)
 	scripts/setup iproute2 ethtool procps
 	$(GO) test -race -count=1 ./...
+	$(MAKE) --no-print-directory test-kernels
+
+test-kernels: ## the tests that need a kernel on Debian's 6.1 and 6.12, emulated (root: to install what it needs)
+	GO="$(GO)" scripts/test-kernels
 
 bench: ## nanoseconds a packet, as a table and bin/bench.json (root; some minutes; an idle machine)
 	mkdir -p bin

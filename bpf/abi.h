@@ -9,20 +9,23 @@
 #include <linux/types.h>
 
 /* Raised when a pinned map's layout or meaning changes. */
-#define ABI_VERSION 1
+enum abi { ABI_VERSION = 1 };
 
-/* Connection times are counted in ticks of 2^28 ns, about 268 ms, so that a
- * busy connection's cache line is written four times a second, not per packet. */
-#define TICK_SHIFT 28
-
-#define WAYS 8
-#define MAX_SERVICES 16384
-#define MAX_BACKENDS 131072
-#define MAX_SLOTS (4 * 1024 * 1024)
-#define MAX_ALLOW 131072
-#define MAX_ADJACENCIES (MAX_BACKENDS + CLIENT_ADJACENCIES)
-/* Next hops towards clients, learned by the program, come first. */
-#define CLIENT_ADJACENCIES 1024
+enum limit {
+	/* Connection times are counted in ticks of 2^28 ns, about 268 ms, so that
+	 * a busy connection's cache line is written four times a second, not once
+	 * a packet. */
+	TICK_SHIFT = 28,
+	WAYS = 8,
+	MAX_SERVICES = 16384,
+	MAX_BACKENDS = 131072,
+	MAX_SLOTS = 4 * 1024 * 1024,
+	MAX_ALLOW = 131072,
+	MAX_AFFINITY = 65536,
+	/* Next hops towards clients, learned by the program, come first. */
+	CLIENT_ADJACENCIES = 1024,
+	MAX_ADJACENCIES = CLIENT_ADJACENCIES + MAX_BACKENDS,
+};
 
 enum role { ROLE_VIP = 1, ROLE_BACKEND = 2 };
 
@@ -100,8 +103,8 @@ struct conn {
 	__u8 state;		/* enum conn_state, the publishing byte */
 	__u8 flags;		/* enum conn_flag */
 	__u16 generation;
+	__u32 opened;		/* tick */
 	__u32 lock;		/* of the bucket, in its first way; held for one insert */
-	__u32 reserved;
 };
 _Static_assert(sizeof(struct conn) == 64, "a connection is one cache line");
 
@@ -135,9 +138,21 @@ struct allow_key {
 	struct addr client;
 };
 
+struct affinity_key {
+	__u32 service;
+	__u32 pad;
+	struct addr client;
+};
+
+struct affinity {
+	__u32 backend;
+	__u32 seen;		/* tick of the client's last new connection */
+};
+
 _Static_assert(sizeof(struct service_key) == 24, "no hidden padding in keys");
 _Static_assert(sizeof(struct port_prefix_key) == 32, "no hidden padding in keys");
 _Static_assert(sizeof(struct allow_key) == 24, "no hidden padding in keys");
+_Static_assert(sizeof(struct affinity_key) == 24, "no hidden padding in keys");
 
 struct service {
 	struct addr vip;
@@ -149,16 +164,22 @@ struct service {
 	__u32 closing;		/* ticks */
 	__u32 affinity;		/* ticks; 0: none */
 	__u32 flags;
-	__u64 reserved[2];	/* latency measurement */
+	/* What the service is found by, for a daemon that restarts: */
+	__be16 first_port;
+	__be16 last_port;
+	__u8 protocol;
+	__u8 pad[3];
+	__u64 reserved;		/* latency measurement */
 };
 _Static_assert(sizeof(struct service) == 64, "a service is one cache line");
 
 struct backend {
 	struct addr address;
-	__be16 port;
-	__u16 weight;
+	__be16 port;		/* 0: the port that the client asked for */
+	__u16 weight;		/* 0: takes no new connections */
 	__u32 adjacency;
-	__u64 reserved;		/* latency measurement */
+	__u32 service;
+	__u32 reserved;		/* latency measurement */
 };
 _Static_assert(sizeof(struct backend) == 32, "two backends a cache line");
 
@@ -177,6 +198,14 @@ struct adjacency {
 	__u8 source[6];
 	__u32 state;		/* enum adjacency_state */
 	struct addr next_hop;	/* for the companion's neighbour look-up */
+};
+
+/* What the pinned maps were made with; a daemon that does not speak the
+ * version leaves them alone. */
+struct pinned {
+	__u32 abi_version;
+	__u32 bucket_mask;
+	__u64 hash_key;
 };
 
 struct counter {

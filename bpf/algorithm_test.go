@@ -5,6 +5,7 @@ package bpf
 import (
 	"bytes"
 	"testing"
+	"time"
 )
 
 // chosen opens a connection and returns the number of the backend it went to.
@@ -96,6 +97,45 @@ func TestPortOrder(t *testing.T) {
 			if h.reason(t, c.reason) != before+1 {
 				t.Errorf("port %d: not counted under %v", c.port, c.reason)
 			}
+		}
+	})
+}
+
+// TestAffinity: a client stays with its backend over new connections, until
+// that takes no more or the timeout passes; another client is not bound.
+func TestAffinity(t *testing.T) {
+	each(t, func(t *testing.T, h hook, f family) {
+		affinity := func(ticks uint32) {
+			h.put(t, LBMapServices, uint32(1), LBService{Vip: as16(f.vip), Slots: 2, Algorithm: LBAlgorithmALGORITHM_ROUNDROBIN,
+				Idle: 10000, HalfOpen: 100, Closing: 100, Affinity: ticks})
+		}
+		affinity(10000)
+		first := h.chosen(t, f, 7000)
+		for port := uint16(7001); port < 7006; port++ {
+			if got := h.chosen(t, f, port); got != first {
+				t.Errorf("port %d: backend %d, before it %d", port, got, first)
+			}
+		}
+		full := LBBackend{Address: as16(f.backends[first-1]), Port: be16(8080), Adjacency: 1024 + uint32(first), Service: 1}
+		h.put(t, LBMapBackends, uint32(first), &full)
+		other := 0
+		for port := uint16(7010); other != 3-first && port < 7013; port++ {
+			other = h.chosen(t, f, port) // round robin's slots still hold both
+		}
+		if other != 3-first {
+			t.Fatalf("client stays with backend %d, which takes no connections", first)
+		}
+		if got := h.chosen(t, f, 7020); got != other {
+			t.Errorf("client did not stay with backend %d", other)
+		}
+		affinity(1)
+		counts := map[int]int{}
+		for port := uint16(7030); port < 7032; port++ {
+			time.Sleep(2<<LBLimitTICK_SHIFT + 50*time.Millisecond) // more than the one tick
+			counts[h.chosen(t, f, port)]++
+		}
+		if counts[1] != 1 || counts[2] != 1 {
+			t.Errorf("after the timeout round robin gave %v", counts)
 		}
 	})
 }

@@ -228,8 +228,9 @@ static __always_inline void unlock(struct bucket *bucket)
 
 /* Who must leave first: a class, then the oldest. NOT_EVICTABLE stays. */
 #define CLASS_FREE 0ULL
-#define CLASS_UNPROVEN (1ULL << 32)
-#define CLASS_IDLE_UDP (2ULL << 32)
+#define CLASS_CLOSING (1ULL << 32)
+#define CLASS_UNPROVEN (2ULL << 32)
+#define CLASS_IDLE_UDP (3ULL << 32)
 #define NOT_EVICTABLE (~0ULL)
 
 static __always_inline __u64 conn_rank(const struct conn *conn, __u32 now)
@@ -242,6 +243,8 @@ static __always_inline __u64 conn_rank(const struct conn *conn, __u32 now)
 	service = bpf_map_lookup_elem(&services, &id);
 	if (!service || conn_expired(conn, service, now))
 		return CLASS_FREE;
+	if (conn->state == CONN_CLOSING)
+		return CLASS_CLOSING | conn->seen;
 	if (conn->state == CONN_UDP)
 		return (conn->flags & CONN_ANSWERED ? CLASS_IDLE_UDP : CLASS_UNPROVEN) | conn->seen;
 	if (conn->flags & CONN_CONFIRMED)
@@ -316,6 +319,7 @@ static __always_inline void conn_fill(struct conn *conn, const struct packet *p,
 	conn->backend = p->backend;
 	conn->client_adjacency = p->client_adjacency;
 	conn->seen = now;
+	conn->opened = now;
 	conn->synack = 0;
 	conn->protocol = p->protocol;
 	word.meta.generation++;

@@ -12,7 +12,7 @@ static __always_inline void count(void *map, __u32 id, __u32 length, int opened,
 
 	if (!counter)
 		return;
-	counter->packets++;
+	counter->packets += length > 0;
 	counter->bytes += length;
 	if (opened)
 		counter->opened++;
@@ -27,9 +27,16 @@ static __always_inline int finish(hook_ctx *ctx, struct packet *p, enum verdict 
 	struct counter *counter = bpf_map_lookup_elem(&reason_counters, &reason);
 	struct adjacency *next;
 
+	if (verdict == VERDICT_PASS && cfg_companion)
+		return ACTION_PASS;
 	if (counter) {
 		counter->packets++;
 		counter->bytes += p->length;
+	}
+	/* Left to the companion, which finds the connection and counts the packet. */
+	if (verdict == VERDICT_PASS && p->opened) {
+		count(&service_counters, p->service, 0, 1, 0);
+		count(&backend_counters, p->backend, 0, 1, 0);
 	}
 	if (verdict == VERDICT_PASS || verdict == VERDICT_CONTINUE)
 		return ACTION_PASS;

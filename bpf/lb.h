@@ -26,7 +26,7 @@ static __always_inline enum verdict open_connection(hook_ctx *ctx, struct packet
 	service = bpf_map_lookup_elem(&services, &p->service);
 	if (!service)
 		return VERDICT_DROP;
-	verdict = schedule(p, service);
+	verdict = schedule(p, service, now);
 	if (verdict != VERDICT_CONTINUE)
 		return verdict;
 	backend = bpf_map_lookup_elem(&backends, &p->backend);
@@ -39,6 +39,8 @@ static __always_inline enum verdict open_connection(hook_ctx *ctx, struct packet
 		return VERDICT_DROP;
 	}
 	p->opened = learned == 2;
+	if (service->affinity)
+		remember_backend(p, now);
 	return VERDICT_CONTINUE;
 }
 

@@ -13,6 +13,12 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type LBAbi uint32
+
+const (
+	LBAbiABI_VERSION LBAbi = 1
+)
+
 type LBAddr struct {
 	_     structs.HostLayout
 	Bytes [16]uint8
@@ -37,6 +43,19 @@ const (
 	LBAdjacencyStateADJACENCY_READY      LBAdjacencyState = 3
 )
 
+type LBAffinity struct {
+	_       structs.HostLayout
+	Backend uint32
+	Seen    uint32
+}
+
+type LBAffinityKey struct {
+	_       structs.HostLayout
+	Service uint32
+	Pad     uint32
+	Client  LBAddr
+}
+
 type LBAlgorithm uint32
 
 const (
@@ -60,7 +79,8 @@ type LBBackend struct {
 	Port      uint16
 	Weight    uint16
 	Adjacency uint32
-	Reserved  uint64
+	Service   uint32
+	Reserved  uint32
 }
 
 type LBBucket struct {
@@ -88,8 +108,8 @@ type LBConn struct {
 	State           uint8
 	Flags           uint8
 	Generation      uint16
+	Opened          uint32
 	Lock            uint32
-	Reserved        uint32
 }
 
 type LBConnFlag uint32
@@ -115,6 +135,27 @@ type LBCounter struct {
 	_       structs.HostLayout
 	Packets uint64
 	Bytes   uint64
+}
+
+type LBLimit uint32
+
+const (
+	LBLimitTICK_SHIFT         LBLimit = 28
+	LBLimitWAYS               LBLimit = 8
+	LBLimitMAX_SERVICES       LBLimit = 16384
+	LBLimitMAX_BACKENDS       LBLimit = 131072
+	LBLimitMAX_SLOTS          LBLimit = 4194304
+	LBLimitMAX_ALLOW          LBLimit = 131072
+	LBLimitMAX_AFFINITY       LBLimit = 65536
+	LBLimitCLIENT_ADJACENCIES LBLimit = 1024
+	LBLimitMAX_ADJACENCIES    LBLimit = 132096
+)
+
+type LBPinned struct {
+	_          structs.HostLayout
+	AbiVersion uint32
+	BucketMask uint32
+	HashKey    uint64
 }
 
 type LBPortPrefixKey struct {
@@ -168,7 +209,11 @@ type LBService struct {
 	Closing   uint32
 	Affinity  uint32
 	Flags     uint32
-	Reserved  [2]uint64
+	FirstPort uint16
+	LastPort  uint16
+	Protocol  uint8
+	Pad       [3]uint8
+	Reserved  uint64
 }
 
 type LBServiceCounter struct {
@@ -193,11 +238,13 @@ type LBServiceKey struct {
 const (
 	LBMapActive               = "active"
 	LBMapAdjacencies          = "adjacencies"
+	LBMapAffinities           = "affinities"
 	LBMapAllow                = "allow"
 	LBMapBackendCounters      = "backend_counters"
 	LBMapBackends             = "backends"
 	LBMapConns                = "conns"
 	LBMapExactPorts           = "exact_ports"
+	LBMapPinned               = "pinned"
 	LBMapPortRanges           = "port_ranges"
 	LBMapPositions            = "positions"
 	LBMapReasonCounters       = "reason_counters"
@@ -207,10 +254,13 @@ const (
 	LBMapSlots                = "slots"
 	LBProgWeirXdp             = "weir_xdp"
 	LBVarCfgBucketMask        = "cfg_bucket_mask"
+	LBVarCfgCompanion         = "cfg_companion"
 	LBVarCfgHashKey           = "cfg_hash_key"
+	LBVarUnusedAbi            = "unused_abi"
 	LBVarUnusedAdjacencyState = "unused_adjacency_state"
 	LBVarUnusedConnFlag       = "unused_conn_flag"
 	LBVarUnusedConnState      = "unused_conn_state"
+	LBVarUnusedLimit          = "unused_limit"
 )
 
 // LoadLB returns the embedded CollectionSpec for LB.
@@ -264,11 +314,13 @@ type LBProgramSpecs struct {
 type LBMapSpecs struct {
 	Active          *ebpf.MapSpec `ebpf:"active"`
 	Adjacencies     *ebpf.MapSpec `ebpf:"adjacencies"`
+	Affinities      *ebpf.MapSpec `ebpf:"affinities"`
 	Allow           *ebpf.MapSpec `ebpf:"allow"`
 	BackendCounters *ebpf.MapSpec `ebpf:"backend_counters"`
 	Backends        *ebpf.MapSpec `ebpf:"backends"`
 	Conns           *ebpf.MapSpec `ebpf:"conns"`
 	ExactPorts      *ebpf.MapSpec `ebpf:"exact_ports"`
+	Pinned          *ebpf.MapSpec `ebpf:"pinned"`
 	PortRanges      *ebpf.MapSpec `ebpf:"port_ranges"`
 	Positions       *ebpf.MapSpec `ebpf:"positions"`
 	ReasonCounters  *ebpf.MapSpec `ebpf:"reason_counters"`
@@ -283,10 +335,13 @@ type LBMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type LBVariableSpecs struct {
 	CfgBucketMask        *ebpf.VariableSpec `ebpf:"cfg_bucket_mask"`
+	CfgCompanion         *ebpf.VariableSpec `ebpf:"cfg_companion"`
 	CfgHashKey           *ebpf.VariableSpec `ebpf:"cfg_hash_key"`
+	UnusedAbi            *ebpf.VariableSpec `ebpf:"unused_abi"`
 	UnusedAdjacencyState *ebpf.VariableSpec `ebpf:"unused_adjacency_state"`
 	UnusedConnFlag       *ebpf.VariableSpec `ebpf:"unused_conn_flag"`
 	UnusedConnState      *ebpf.VariableSpec `ebpf:"unused_conn_state"`
+	UnusedLimit          *ebpf.VariableSpec `ebpf:"unused_limit"`
 }
 
 // LBObjects contains all objects after they have been loaded into the kernel.
@@ -311,11 +366,13 @@ func (o *LBObjects) Close() error {
 type LBMaps struct {
 	Active          *ebpf.Map `ebpf:"active"`
 	Adjacencies     *ebpf.Map `ebpf:"adjacencies"`
+	Affinities      *ebpf.Map `ebpf:"affinities"`
 	Allow           *ebpf.Map `ebpf:"allow"`
 	BackendCounters *ebpf.Map `ebpf:"backend_counters"`
 	Backends        *ebpf.Map `ebpf:"backends"`
 	Conns           *ebpf.Map `ebpf:"conns"`
 	ExactPorts      *ebpf.Map `ebpf:"exact_ports"`
+	Pinned          *ebpf.Map `ebpf:"pinned"`
 	PortRanges      *ebpf.Map `ebpf:"port_ranges"`
 	Positions       *ebpf.Map `ebpf:"positions"`
 	ReasonCounters  *ebpf.Map `ebpf:"reason_counters"`
@@ -329,11 +386,13 @@ func (m *LBMaps) Close() error {
 	return _LBClose(
 		m.Active,
 		m.Adjacencies,
+		m.Affinities,
 		m.Allow,
 		m.BackendCounters,
 		m.Backends,
 		m.Conns,
 		m.ExactPorts,
+		m.Pinned,
 		m.PortRanges,
 		m.Positions,
 		m.ReasonCounters,
@@ -349,10 +408,13 @@ func (m *LBMaps) Close() error {
 // It can be passed to LoadLBObjects or ebpf.CollectionSpec.LoadAndAssign.
 type LBVariables struct {
 	CfgBucketMask        *ebpf.Variable `ebpf:"cfg_bucket_mask"`
+	CfgCompanion         *ebpf.Variable `ebpf:"cfg_companion"`
 	CfgHashKey           *ebpf.Variable `ebpf:"cfg_hash_key"`
+	UnusedAbi            *ebpf.Variable `ebpf:"unused_abi"`
 	UnusedAdjacencyState *ebpf.Variable `ebpf:"unused_adjacency_state"`
 	UnusedConnFlag       *ebpf.Variable `ebpf:"unused_conn_flag"`
 	UnusedConnState      *ebpf.Variable `ebpf:"unused_conn_state"`
+	UnusedLimit          *ebpf.Variable `ebpf:"unused_limit"`
 }
 
 // LBPrograms contains all programs after they have been loaded into the kernel.

@@ -85,7 +85,7 @@ func (h *hook) serve(t *testing.T, f family) {
 		id := uint32(i + 1)
 		adjacency := 1024 + id
 		h.put(t, "roles", as16(backend), uint32(LBRoleROLE_BACKEND))
-		h.put(t, "backends", id, LBBackend{Address: as16(backend), Port: be16(8080), Weight: 1, Adjacency: adjacency})
+		h.put(t, "backends", id, LBBackend{Address: as16(backend), Port: be16(8080), Weight: 1, Adjacency: adjacency, Service: 1})
 		h.put(t, "adjacencies", adjacency, LBAdjacency{
 			Ifindex: 2, Mtu: 1500, State: uint32(LBAdjacencyStateADJACENCY_READY),
 			Destination: [6]uint8{2, 0, 0, 0, 0, uint8(id)}, Source: [6]uint8{2, 0, 0, 0, 1, 1},

@@ -51,14 +51,44 @@ static __always_inline __u32 least_connections(const struct service *service, __
 	return best;
 }
 
+/* The backend of the client's last connection, if that is recent enough and
+ * the backend takes new ones; else 0. */
+static __always_inline __u32 sticky_backend(const struct packet *p, const struct service *service, __u32 now)
+{
+	struct affinity_key key = { .service = p->service, .client = p->source };
+	struct affinity *last = bpf_map_lookup_elem(&affinities, &key);
+	struct backend *backend;
+	__u32 id;
+
+	if (!last || now - last->seen > service->affinity)
+		return 0;
+	id = last->backend;
+	backend = bpf_map_lookup_elem(&backends, &id);
+	/* The id may have been given to another service's backend since. */
+	return backend && backend->weight && backend->service == p->service ? id : 0;
+}
+
+static __always_inline void remember_backend(const struct packet *p, __u32 now)
+{
+	struct affinity_key key = { .service = p->service, .client = p->source };
+	struct affinity value = { .backend = p->backend, .seen = now };
+
+	bpf_map_update_elem(&affinities, &key, &value, BPF_ANY);
+}
+
 /* Sets p->backend; DROP with a reason when the service has none. */
-static __always_inline enum verdict schedule(struct packet *p, const struct service *service)
+static __always_inline enum verdict schedule(struct packet *p, const struct service *service, __u32 now)
 {
 	__u64 *position, slot = 0;
 
 	p->reason = REASON_NO_BACKEND;
 	if (!service->slots)
 		return VERDICT_DROP;
+	if (service->affinity) {
+		p->backend = sticky_backend(p, service, now);
+		if (p->backend)
+			return VERDICT_CONTINUE;
+	}
 	switch (service->algorithm) {
 	case ALGORITHM_SOURCE:
 		slot = hash_endpoint(&p->source, 0, 0);

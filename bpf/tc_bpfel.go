@@ -18,11 +18,13 @@ import (
 const (
 	TCMapActive               = "active"
 	TCMapAdjacencies          = "adjacencies"
+	TCMapAffinities           = "affinities"
 	TCMapAllow                = "allow"
 	TCMapBackendCounters      = "backend_counters"
 	TCMapBackends             = "backends"
 	TCMapConns                = "conns"
 	TCMapExactPorts           = "exact_ports"
+	TCMapPinned               = "pinned"
 	TCMapPortRanges           = "port_ranges"
 	TCMapPositions            = "positions"
 	TCMapReasonCounters       = "reason_counters"
@@ -32,10 +34,13 @@ const (
 	TCMapSlots                = "slots"
 	TCProgWeirTc              = "weir_tc"
 	TCVarCfgBucketMask        = "cfg_bucket_mask"
+	TCVarCfgCompanion         = "cfg_companion"
 	TCVarCfgHashKey           = "cfg_hash_key"
+	TCVarUnusedAbi            = "unused_abi"
 	TCVarUnusedAdjacencyState = "unused_adjacency_state"
 	TCVarUnusedConnFlag       = "unused_conn_flag"
 	TCVarUnusedConnState      = "unused_conn_state"
+	TCVarUnusedLimit          = "unused_limit"
 )
 
 // LoadTC returns the embedded CollectionSpec for TC.
@@ -89,11 +94,13 @@ type TCProgramSpecs struct {
 type TCMapSpecs struct {
 	Active          *ebpf.MapSpec `ebpf:"active"`
 	Adjacencies     *ebpf.MapSpec `ebpf:"adjacencies"`
+	Affinities      *ebpf.MapSpec `ebpf:"affinities"`
 	Allow           *ebpf.MapSpec `ebpf:"allow"`
 	BackendCounters *ebpf.MapSpec `ebpf:"backend_counters"`
 	Backends        *ebpf.MapSpec `ebpf:"backends"`
 	Conns           *ebpf.MapSpec `ebpf:"conns"`
 	ExactPorts      *ebpf.MapSpec `ebpf:"exact_ports"`
+	Pinned          *ebpf.MapSpec `ebpf:"pinned"`
 	PortRanges      *ebpf.MapSpec `ebpf:"port_ranges"`
 	Positions       *ebpf.MapSpec `ebpf:"positions"`
 	ReasonCounters  *ebpf.MapSpec `ebpf:"reason_counters"`
@@ -108,10 +115,13 @@ type TCMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type TCVariableSpecs struct {
 	CfgBucketMask        *ebpf.VariableSpec `ebpf:"cfg_bucket_mask"`
+	CfgCompanion         *ebpf.VariableSpec `ebpf:"cfg_companion"`
 	CfgHashKey           *ebpf.VariableSpec `ebpf:"cfg_hash_key"`
+	UnusedAbi            *ebpf.VariableSpec `ebpf:"unused_abi"`
 	UnusedAdjacencyState *ebpf.VariableSpec `ebpf:"unused_adjacency_state"`
 	UnusedConnFlag       *ebpf.VariableSpec `ebpf:"unused_conn_flag"`
 	UnusedConnState      *ebpf.VariableSpec `ebpf:"unused_conn_state"`
+	UnusedLimit          *ebpf.VariableSpec `ebpf:"unused_limit"`
 }
 
 // TCObjects contains all objects after they have been loaded into the kernel.
@@ -136,11 +146,13 @@ func (o *TCObjects) Close() error {
 type TCMaps struct {
 	Active          *ebpf.Map `ebpf:"active"`
 	Adjacencies     *ebpf.Map `ebpf:"adjacencies"`
+	Affinities      *ebpf.Map `ebpf:"affinities"`
 	Allow           *ebpf.Map `ebpf:"allow"`
 	BackendCounters *ebpf.Map `ebpf:"backend_counters"`
 	Backends        *ebpf.Map `ebpf:"backends"`
 	Conns           *ebpf.Map `ebpf:"conns"`
 	ExactPorts      *ebpf.Map `ebpf:"exact_ports"`
+	Pinned          *ebpf.Map `ebpf:"pinned"`
 	PortRanges      *ebpf.Map `ebpf:"port_ranges"`
 	Positions       *ebpf.Map `ebpf:"positions"`
 	ReasonCounters  *ebpf.Map `ebpf:"reason_counters"`
@@ -154,11 +166,13 @@ func (m *TCMaps) Close() error {
 	return _TCClose(
 		m.Active,
 		m.Adjacencies,
+		m.Affinities,
 		m.Allow,
 		m.BackendCounters,
 		m.Backends,
 		m.Conns,
 		m.ExactPorts,
+		m.Pinned,
 		m.PortRanges,
 		m.Positions,
 		m.ReasonCounters,
@@ -174,10 +188,13 @@ func (m *TCMaps) Close() error {
 // It can be passed to LoadTCObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TCVariables struct {
 	CfgBucketMask        *ebpf.Variable `ebpf:"cfg_bucket_mask"`
+	CfgCompanion         *ebpf.Variable `ebpf:"cfg_companion"`
 	CfgHashKey           *ebpf.Variable `ebpf:"cfg_hash_key"`
+	UnusedAbi            *ebpf.Variable `ebpf:"unused_abi"`
 	UnusedAdjacencyState *ebpf.Variable `ebpf:"unused_adjacency_state"`
 	UnusedConnFlag       *ebpf.Variable `ebpf:"unused_conn_flag"`
 	UnusedConnState      *ebpf.Variable `ebpf:"unused_conn_state"`
+	UnusedLimit          *ebpf.Variable `ebpf:"unused_limit"`
 }
 
 // TCPrograms contains all programs after they have been loaded into the kernel.

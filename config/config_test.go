@@ -56,7 +56,7 @@ func TestDefaults(t *testing.T) {
 
 func TestAccepts(t *testing.T) {
 	for _, line := range []string{
-		"health_check: none", "health_check: {type: none}", "health_check: {interval: 1s}",
+		"health_check: none", "health_check: {type: none}", "health_check: {interval: 1s}", "affinity: {timeout: 30m}",
 		"when_no_backend: drop", "when_backend_down: keep", "timeouts: {idle: 2h}", "algorithm: maglev",
 		"health_check: {type: http, path: /health.php, port: 8080, host: www.example.com, sni: www.example.com, " +
 			`verify: true, expect: "200-399", interval: 5s, timeout: 2s, rise: 2, fall: 3, initial: unknown}`,
@@ -119,7 +119,8 @@ func TestRefuses(t *testing.T) {
 		{"", "snat: []", "snat: is not supported"}, {"", "tls: {}", "tls: is not supported"},
 		{"", "redirect_https: true", "redirect_https: is not supported"}, {"", "stickiness: x", "stickiness: is not supported"},
 		{"", "when_no_backend: reset", "reset is not supported"}, {"", "when_no_backend: forward", "forward is not supported"},
-		{"", "when_backend_down: reset", "reset is not supported"}, {"", "affinity: {timeout: 30m}", "affinity: is not supported"},
+		{"", "when_backend_down: reset", "reset is not supported"}, {"", "affinity: {timeout: 30}", "30 is not a duration"},
+		{"", "affinity: {}", "f:10: services[0].affinity.timeout: is required"},
 		{"", "timeouts: {idle: -1s}", "-1s is not positive"}, {"", "timeouts: {x: 1s}", "timeouts.x: is not a known key"},
 		{"", "health_check: {timeout: 6s}", "f:10: services[0].health_check.timeout: 6s is longer"},
 		{"", "health_check: {interval: 50ms}", "interval: 50ms is not in"}, {"", "health_check: {rise: 0}", "rise: 0 is not in"},

@@ -55,9 +55,9 @@ func (o object) child(key string, known ...string) (object, bool) {
 }
 
 var (
-	serviceKeys = []string{"name", "address", "port", "protocol", "algorithm", "mode", "allow", "timeouts",
+	serviceKeys = []string{"name", "address", "port", "protocol", "algorithm", "mode", "allow", "affinity", "timeouts",
 		"when_no_backend", "when_backend_down", "health_check", "backends"}
-	serviceLater = []string{"affinity", "max_connections", "source_limit", "slow_start", "snat", "tls", "redirect_https", "stickiness"}
+	serviceLater = []string{"max_connections", "source_limit", "slow_start", "snat", "tls", "redirect_https", "stickiness"}
 
 	protocols  = choice([]lb.Protocol{lb.TCP, lb.UDP}, []lb.Protocol{lb.HTTP, lb.HTTPS, lb.TCPProxy})
 	algorithms = choice([]lb.Algorithm{lb.RoundRobin, lb.LeastConn, lb.Source, lb.Maglev}, []lb.Algorithm{lb.Latency})
@@ -86,6 +86,10 @@ func (d *decoder) service(n *yaml.Node, path string) lb.Service {
 			s.Allow = append(s.Allow, p)
 		}
 	})
+	if a, ok := o.child("affinity", "timeout"); ok {
+		a.require("timeout")
+		s.AffinityTimeout = value(a, "timeout", 0, duration)
+	}
 	s.Timeouts = lb.Timeouts{Idle: time.Hour, HalfOpen: 30 * time.Second, Closing: 30 * time.Second}
 	if s.Protocol == lb.UDP {
 		s.Timeouts.Idle = 30 * time.Second

@@ -165,6 +165,7 @@ type Service struct {
 	Algorithm       Algorithm
 	Mode            Mode
 	Allow           []netip.Prefix // who may open connections; masked
+	AffinityTimeout time.Duration  // 0: no source affinity
 	Timeouts        Timeouts
 	WhenNoBackend   NoBackend
 	WhenBackendDown BackendDown

@@ -27,6 +27,9 @@ func (v *validator) service(s *Service, path string) {
 	oneOf(v, path+".when_no_backend", s.WhenNoBackend, NoBackendReset, NoBackendDrop, NoBackendForward)
 	oneOf(v, path+".when_backend_down", s.WhenBackendDown, BackendDownKeep, BackendDownReset)
 	v.allow(path+".allow", s.Allow)
+	if s.AffinityTimeout < 0 {
+		v.fail(path+".affinity.timeout", "write a duration such as 30m", "%s is negative", s.AffinityTimeout)
+	}
 	v.positive(path+".timeouts.idle", s.Timeouts.Idle)
 	v.positive(path+".timeouts.half_open", s.Timeouts.HalfOpen)
 	v.positive(path+".timeouts.closing", s.Timeouts.Closing)

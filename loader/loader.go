@@ -1,117 +1,148 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package loader loads the programs of both hooks over one set of maps and
-// attaches them. It needs CAP_BPF and CAP_NET_ADMIN.
+// Package loader loads the programs of both hooks over one set of maps, pins
+// them, adopts what is pinned already, and attaches them. It needs CAP_BPF,
+// CAP_NET_ADMIN and, for pins, a bpffs.
 package loader
 
 import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 
 	"github.com/weirlb/weir/bpf"
-	"github.com/weirlb/weir/lb"
 	"github.com/weirlb/weir/maps"
 )
 
-// ways of a bucket and the load at which the table still refuses nobody.
-const ways, fullest = 8, 0.7
+// fullest is the load up to which the table refuses nobody.
+const fullest = 0.7
 
 // Options of Load.
 type Options struct {
-	Connections uint64 // the table's capacity; 0: 65536
+	Pins        string // folder in a bpffs; empty: nothing outlives Close
+	Connections uint64 // the table's capacity
 	HashKey     uint64 // a fleet that shares it schedules alike
+	XDP         bool   // tc is XDP's companion: it finishes what XDP leaves
 }
 
 // Programs are the loaded programs and their maps.
 type Programs struct {
-	Tables  *maps.Tables
-	xdp, tc *ebpf.Collection
-	links   []link.Link
+	Tables   *maps.Tables
+	pins     pins
+	xdp, tc  *ebpf.Collection
+	attached map[string]attachment // by device and hook
 }
 
-// Load loads both hooks' programs. A program that the verifier refuses is a
-// *ebpf.VerifierError, whose %+v is the whole log.
+// Load loads both hooks' programs over the pinned maps, if there are some:
+// those keep their size and hash key, whatever the options say. Pins of
+// another ABI are an error and stay as they are. A program that the verifier
+// refuses is a *ebpf.VerifierError, whose %+v is the whole log.
 func Load(o Options) (*Programs, error) {
-	xdpSpec, err := bpf.LoadLB()
-	if err != nil {
-		return nil, fmt.Errorf("read xdp object: %w", err)
+	p := &Programs{pins: pins(o.Pins), attached: map[string]attachment{}}
+	if err := p.pins.create(); err != nil {
+		return nil, err
 	}
-	tcSpec, err := bpf.LoadTC()
+	made, err := p.pins.made()
 	if err != nil {
-		return nil, fmt.Errorf("read tc object: %w", err)
+		return nil, err
 	}
-	for _, spec := range []*ebpf.CollectionSpec{xdpSpec, tcSpec} {
-		if err := configure(spec, o); err != nil {
-			return nil, err
-		}
+	fresh := made == nil
+	if fresh {
+		made = &bpf.LBPinned{AbiVersion: uint32(bpf.LBAbiABI_VERSION), BucketMask: buckets(o.Connections) - 1, HashKey: o.HashKey}
 	}
-	xdp, err := ebpf.NewCollection(xdpSpec)
-	if err != nil {
+	if p.xdp, err = load(bpf.LoadLB, o, made, nil); err != nil {
 		return nil, fmt.Errorf("load xdp program: %w", err)
 	}
-	shared := map[string]*ebpf.Map{}
-	for name := range tcSpec.Maps {
-		if m, ok := xdp.Maps[name]; ok && name[0] != '.' {
-			shared[name] = m
-		}
-	}
-	tc, err := ebpf.NewCollectionWithOptions(tcSpec, ebpf.CollectionOptions{MapReplacements: shared})
-	if err != nil {
-		xdp.Close()
+	if p.tc, err = load(bpf.LoadTC, o, made, p.xdp.Maps); err != nil {
+		p.xdp.Close()
 		return nil, fmt.Errorf("load tc program: %w", err)
 	}
-	return &Programs{Tables: maps.New(xdp.Maps), xdp: xdp, tc: tc}, nil
-}
-
-// configure sizes the table to a power of two of buckets and sets the knobs.
-func configure(spec *ebpf.CollectionSpec, o Options) error {
-	if o.Connections == 0 {
-		o.Connections = 65536
-	}
-	wanted := uint64(float64(o.Connections)/fullest)/ways + 1
-	buckets := uint32(1) << max(4, bits.Len64(wanted-1))
-	spec.Maps[bpf.LBMapConns].MaxEntries = buckets
-	return errors.Join(
-		spec.Variables["cfg_bucket_mask"].Set(buckets-1),
-		spec.Variables["cfg_hash_key"].Set(o.HashKey),
-	)
-}
-
-// Attach attaches to one interface of the caller's network namespace, by the
-// hook given: AttachXDP (native), AttachXDPGeneric or AttachTC.
-func (p *Programs) Attach(ifindex int, hook lb.Attach) error {
-	var l link.Link
-	var err error
-	switch hook {
-	case lb.AttachXDP, lb.AttachXDPGeneric:
-		flags := link.XDPDriverMode
-		if hook == lb.AttachXDPGeneric {
-			flags = link.XDPGenericMode
-		}
-		l, err = link.AttachXDP(link.XDPOptions{Program: p.xdp.Programs["weir_xdp"], Interface: ifindex, Flags: flags})
-	case lb.AttachTC:
-		l, err = link.AttachTCX(link.TCXOptions{Program: p.tc.Programs["weir_tc"], Interface: ifindex, Attach: ebpf.AttachTCXIngress})
-	default:
-		return fmt.Errorf("attach to interface %d: hook %q is not one of xdp, xdp-generic, tc", ifindex, hook)
+	if p.Tables, err = maps.New(p.xdp.Maps); err == nil && fresh {
+		// Written last: pins without it are of a daemon that died while it
+		// made them, and hold nothing.
+		err = p.xdp.Maps[bpf.LBMapPinned].Put(uint32(0), made)
 	}
 	if err != nil {
-		return fmt.Errorf("attach %s to interface %d: %w", hook, ifindex, err)
+		return nil, errors.Join(err, p.Close())
 	}
-	p.links = append(p.links, l)
-	return nil
+	return p, nil
 }
 
-// Close detaches and unloads everything.
+// load edits a spec and loads it; maps of `shared` are used, not made.
+func load(read func() (*ebpf.CollectionSpec, error), o Options, made *bpf.LBPinned, shared map[string]*ebpf.Map) (*ebpf.Collection, error) {
+	spec, err := read()
+	if err != nil {
+		return nil, err
+	}
+	spec.Maps[bpf.LBMapConns].MaxEntries = made.BucketMask + 1
+	if err := errors.Join(
+		spec.Variables["cfg_bucket_mask"].Set(made.BucketMask),
+		spec.Variables["cfg_hash_key"].Set(made.HashKey),
+		spec.Variables["cfg_companion"].Set(o.XDP && shared != nil),
+	); err != nil {
+		return nil, err
+	}
+	options := ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{}}
+	for name, m := range spec.Maps {
+		switch {
+		case name[0] == '.': // a program's own constants
+		case shared != nil:
+			options.MapReplacements[name] = shared[name]
+		case o.Pins != "":
+			m.Pinning = ebpf.PinByName
+		}
+	}
+	options.Maps.PinPath = pins(o.Pins).maps()
+	return ebpf.NewCollectionWithOptions(spec, options)
+}
+
+// buckets is the power of two that holds the connections at `fullest`.
+func buckets(connections uint64) uint32 {
+	wanted := uint64(float64(connections)/fullest/float64(bpf.LBLimitWAYS)) + 1
+	return uint32(1) << max(4, bits.Len64(wanted-1))
+}
+
+// MaxConnections is the largest capacity whose table fits into the bytes.
+func MaxConnections(bytes uint64) uint64 {
+	const bucketBytes = 512
+	largest := uint64(1) << (bits.Len64(bytes/bucketBytes) - 1)
+	return uint64(float64(largest*uint64(bpf.LBLimitWAYS))*fullest) - 1
+}
+
+// Close lets go of the programs. With pins they go on without the daemon.
 func (p *Programs) Close() error {
 	var errs []error
-	for _, l := range p.links {
-		errs = append(errs, l.Close())
+	for _, a := range p.attached {
+		if p.pins == "" {
+			errs = append(errs, a.detach())
+		} else {
+			errs = append(errs, a.leave())
+		}
 	}
 	p.xdp.Close()
 	p.tc.Close()
 	return errors.Join(errs...)
+}
+
+// Stats is what the kernel counted of a program, where
+// kernel.bpf_stats_enabled is on.
+type Stats struct {
+	Name    string
+	Runs    uint64
+	Runtime time.Duration
+}
+
+// Stats returns those of both programs.
+func (p *Programs) Stats() (all []Stats, err error) {
+	for name, program := range map[string]*ebpf.Program{"weir_xdp": p.xdp.Programs["weir_xdp"], "weir_tc": p.tc.Programs["weir_tc"]} {
+		s, err := program.Stats()
+		if err != nil {
+			return nil, fmt.Errorf("read statistics of %s: %w", name, err)
+		}
+		all = append(all, Stats{name, s.RunCount, s.Runtime})
+	}
+	return all, nil
 }

@@ -16,15 +16,17 @@ func address(a netip.Addr) (value bpf.LBAddr) {
 		return value
 	}
 	b := a.As16()
-	// The generated type is an array of words, so decoding cannot fall short.
+	// The generated type is an array of the same size: decoding cannot fail.
 	_, _ = binary.Decode(b[:], binary.NativeEndian, &value)
 	return value
 }
 
-func allowKey(service uint32, p netip.Prefix) *bpf.LBAllowKey {
-	length := p.Bits()
-	if p.Addr().Is4() {
-		length += 96
+// addressOf is the inverse; all zeros are the zero Addr.
+func addressOf(value bpf.LBAddr) netip.Addr {
+	var b [16]byte
+	_, _ = binary.Encode(b[:], binary.NativeEndian, &value)
+	if b == [16]byte{} {
+		return netip.Addr{}
 	}
-	return &bpf.LBAllowKey{Prefixlen: 32 + uint32(length), Service: service, Client: address(p.Addr())}
+	return netip.AddrFrom16(b).Unmap()
 }

@@ -85,11 +85,11 @@ func believed(t *testing.T, a netip.Addr) net.HardwareAddr {
 		t.Error(err)
 		return nil
 	}
-	mac, err := Neighbour(host.Index, a)
+	all, err := open(t).Neighbours()
 	if err != nil {
 		t.Error(err)
 	}
-	return mac
+	return all[LinkAddress{host.Index, a}]
 }
 
 // pair is a router and a peer joined by a veth pair, and the router's end.

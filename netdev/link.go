@@ -23,8 +23,8 @@ type Link struct {
 }
 
 // Links lists the interfaces of the caller's network namespace.
-func Links() ([]Link, error) {
-	found, err := complete(netlink.LinkList)
+func (r *Router) Links() ([]Link, error) {
+	found, err := complete(r.netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list interfaces: %w", err)
 	}
@@ -37,31 +37,21 @@ func Links() ([]Link, error) {
 	return links, nil
 }
 
-// VIPLink returns the interface a VIP belongs on: the one that has it already,
-// else the one its route (connected or not) leaves by. A VIP without a route
-// is an error.
-func VIPLink(vip netip.Addr) (ifindex int, err error) {
-	vip = vip.Unmap()
-	// The routing table would answer lo for an address of the router itself.
-	if ifindex, has, err := holder(vip); err != nil || has {
-		return ifindex, err
-	}
-	hop, err := RouteTo(vip)
-	return hop.Ifindex, err
-}
-
-// holder is the interface that has an address already.
-func holder(a netip.Addr) (ifindex int, has bool, err error) {
-	addresses, err := complete(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, familyOf(a)) })
-	if err != nil {
-		return 0, false, fmt.Errorf("list addresses: %w", err)
-	}
-	for _, held := range addresses {
-		if found, ok := netip.AddrFromSlice(held.IP); ok && found.Unmap() == a {
-			return held.LinkIndex, true, nil
+// Addresses lists the router's own addresses with the interface of each.
+func (r *Router) Addresses() (map[netip.Addr]int, error) {
+	all := map[netip.Addr]int{}
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		found, err := complete(func() ([]netlink.Addr, error) { return r.netlink.AddrList(nil, family) })
+		if err != nil {
+			return nil, fmt.Errorf("list addresses: %w", err)
+		}
+		for _, held := range found {
+			if a, ok := netip.AddrFromSlice(held.IP); ok {
+				all[a.Unmap()] = held.LinkIndex
+			}
 		}
 	}
-	return 0, false, nil
+	return all, nil
 }
 
 // complete asks again when a change interrupted the kernel's listing, which is

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package netdev is the netlink view of the router: routes, neighbours and
-// VIPs in the caller's network namespace. It keeps no state and starts no
-// goroutine. Changing anything needs CAP_NET_ADMIN.
+// VIPs in the caller's network namespace. It keeps no state; only a
+// watch has a goroutine. Changing anything needs CAP_NET_ADMIN.
 package netdev
 
 import (
@@ -15,6 +15,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Router asks and changes the network namespace in which it was opened.
+type Router struct {
+	netlink *netlink.Handle // one socket for all requests
+}
+
+// Open opens a Router of the caller's network namespace.
+func Open() (*Router, error) {
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	return &Router{handle}, nil
+}
+
+// Close lets go of it.
+func (r *Router) Close() { r.netlink.Close() }
+
 // Hop is where packets to an address go next.
 type Hop struct {
 	Ifindex int
@@ -22,8 +39,8 @@ type Hop struct {
 }
 
 // RouteTo asks the kernel's routing table for the way to an address.
-func RouteTo(a netip.Addr) (Hop, error) {
-	routes, err := netlink.RouteGet(a.AsSlice())
+func (r *Router) RouteTo(a netip.Addr) (Hop, error) {
+	routes, err := r.netlink.RouteGet(a.AsSlice())
 	if err != nil {
 		return Hop{}, fmt.Errorf("route to %s: %w", a, err)
 	}
@@ -42,24 +59,10 @@ func RouteTo(a netip.Addr) (Hop, error) {
 const usable = netlink.NUD_PERMANENT | netlink.NUD_NOARP | netlink.NUD_REACHABLE | netlink.NUD_STALE |
 	netlink.NUD_DELAY | netlink.NUD_PROBE
 
-// Neighbour returns the MAC of an address on a link, nil when it is unknown.
-func Neighbour(ifindex int, a netip.Addr) (net.HardwareAddr, error) {
-	neighbours, err := netlink.NeighList(ifindex, familyOf(a))
-	if err != nil {
-		return nil, fmt.Errorf("list neighbours of interface %d: %w", ifindex, err)
-	}
-	for _, n := range neighbours {
-		if found, ok := netip.AddrFromSlice(n.IP); ok && found.Unmap() == a && n.State&usable != 0 {
-			return n.HardwareAddr, nil
-		}
-	}
-	return nil, nil
-}
-
 // ManageNeighbour has the kernel (5.16 and later) resolve an address now and
 // keep it resolved without traffic. Asking again is no error.
-func ManageNeighbour(ifindex int, a netip.Addr) error {
-	err := netlink.NeighSet(&netlink.Neigh{
+func (r *Router) ManageNeighbour(ifindex int, a netip.Addr) error {
+	err := r.netlink.NeighSet(&netlink.Neigh{
 		LinkIndex: ifindex, Family: familyOf(a), IP: a.AsSlice(),
 		Flags: netlink.NTF_USE, FlagsExt: netlink.NTF_EXT_MANAGED,
 	})
@@ -69,29 +72,20 @@ func ManageNeighbour(ifindex int, a netip.Addr) error {
 	return nil
 }
 
-// EnsureVIP puts a VIP on an interface as /32 or /128, without duplicate
-// address detection, which would keep IPv6 silent for a second. It tells
-// whether it added it: an address that was there, on any interface and with any
-// prefix, is not weir's to remove.
-func EnsureVIP(ifindex int, vip netip.Addr) (added bool, err error) {
-	// The kernel refuses an IPv4 address twice only when prefix and interface
-	// are equal too.
-	if _, has, err := holder(vip); err != nil || has {
-		return false, err
-	}
-	err = netlink.AddrAdd(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: ifindex}}, vipAddress(vip))
-	if errors.Is(err, unix.EEXIST) {
-		return false, nil
-	}
+// AddVIP puts a VIP on an interface as /32 or /128, without duplicate address
+// detection, which would keep IPv6 silent for a second. The caller knows, from
+// Addresses, that the router has it nowhere yet: IPv4 can be had twice.
+func (r *Router) AddVIP(ifindex int, vip netip.Addr) error {
+	err := r.netlink.AddrAdd(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: ifindex}}, vipAddress(vip))
 	if err != nil {
-		return false, fmt.Errorf("add VIP %s to interface %d: %w", vip, ifindex, err)
+		return fmt.Errorf("add VIP %s to interface %d: %w", vip, ifindex, err)
 	}
-	return true, nil
+	return nil
 }
 
 // RemoveVIP takes a VIP off; one that is not there is no error.
-func RemoveVIP(ifindex int, vip netip.Addr) error {
-	err := netlink.AddrDel(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: ifindex}}, vipAddress(vip))
+func (r *Router) RemoveVIP(ifindex int, vip netip.Addr) error {
+	err := r.netlink.AddrDel(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: ifindex}}, vipAddress(vip))
 	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 		return fmt.Errorf("remove VIP %s from interface %d: %w", vip, ifindex, err)
 	}
@@ -111,4 +105,34 @@ func familyOf(a netip.Addr) int {
 		return unix.AF_INET
 	}
 	return unix.AF_INET6
+}
+
+// LinkAddress is an address on a link.
+type LinkAddress struct {
+	Ifindex int
+	Address netip.Addr
+}
+
+// Neighbours lists the kernel's neighbours: the MAC of each, nil of one that
+// is known by name only.
+func (r *Router) Neighbours() (map[LinkAddress]net.HardwareAddr, error) {
+	all := map[LinkAddress]net.HardwareAddr{}
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		found, err := complete(func() ([]netlink.Neigh, error) { return r.netlink.NeighList(0, family) })
+		if err != nil {
+			return nil, fmt.Errorf("list neighbours: %w", err)
+		}
+		for _, n := range found {
+			a, ok := netip.AddrFromSlice(n.IP)
+			if !ok {
+				continue
+			}
+			key := LinkAddress{n.LinkIndex, a.Unmap()}
+			all[key] = nil
+			if n.State&usable != 0 {
+				all[key] = n.HardwareAddr
+			}
+		}
+	}
+	return all, nil
 }

@@ -36,13 +36,13 @@ func TestRouter(t *testing.T) {
 	})
 	router.Do(t, func() {
 		for to, via := range map[string]string{"10.0.0.2": "10.0.0.2", "192.0.2.9": "10.0.0.2", "2001:db8::2": "2001:db8::2"} {
-			hop, err := RouteTo(netip.MustParseAddr(to))
+			hop, err := open(t).RouteTo(netip.MustParseAddr(to))
 			if err != nil || hop.NextHop != netip.MustParseAddr(via) {
 				t.Errorf("route to %s: %v, %v; want via %s", to, hop, err, via)
 				continue
 			}
 			for range 2 { // asking again is no error
-				if err := ManageNeighbour(hop.Ifindex, hop.NextHop); err != nil {
+				if err := open(t).ManageNeighbour(hop.Ifindex, hop.NextHop); err != nil {
 					t.Error(err)
 				}
 			}
@@ -53,7 +53,7 @@ func TestRouter(t *testing.T) {
 				testVIP(t, hop.Ifindex, netip.MustParseAddr(vip))
 			}
 		}
-		if hop, err := RouteTo(netip.MustParseAddr("198.51.100.1")); err == nil {
+		if hop, err := open(t).RouteTo(netip.MustParseAddr("198.51.100.1")); err == nil {
 			t.Errorf("route to nowhere: %v", hop)
 		}
 	})
@@ -62,11 +62,11 @@ func TestRouter(t *testing.T) {
 // resolved waits for the kernel to hear from the neighbour.
 func resolved(t *testing.T, hop Hop) net.HardwareAddr {
 	for range 100 {
-		mac, err := Neighbour(hop.Ifindex, hop.NextHop)
+		all, err := open(t).Neighbours()
 		if err != nil {
 			t.Error(err)
 		}
-		if mac != nil {
+		if mac := all[LinkAddress{hop.Ifindex, hop.NextHop}]; mac != nil {
 			return mac
 		}
 		time.Sleep(50 * time.Millisecond)
@@ -74,15 +74,33 @@ func resolved(t *testing.T, hop Hop) net.HardwareAddr {
 	return nil
 }
 
+// testVIP adds a VIP, finds it among the router's addresses, and removes it;
+// removing it again is no error.
 func testVIP(t *testing.T, ifindex int, vip netip.Addr) {
-	for _, want := range []bool{true, false} {
-		if added, err := EnsureVIP(ifindex, vip); err != nil || added != want {
-			t.Errorf("add %s: %v, %v, want %v", vip, added, err, want)
-		}
+	if err := open(t).AddVIP(ifindex, vip); err != nil {
+		t.Error(err)
+	}
+	if all, err := open(t).Addresses(); err != nil || all[vip] != ifindex {
+		t.Errorf("addresses %v, %v; want %s on %d", all, err, vip, ifindex)
 	}
 	for range 2 {
-		if err := RemoveVIP(ifindex, vip); err != nil {
+		if err := open(t).RemoveVIP(ifindex, vip); err != nil {
 			t.Error(err)
 		}
 	}
+	if all, err := open(t).Addresses(); err != nil || all[vip] != 0 {
+		t.Errorf("%s is still there: %v, %v", vip, all, err)
+	}
+}
+
+// open opens a Router of the caller's namespace until the test ends.
+func open(t *testing.T) *Router {
+	t.Helper()
+	r, err := Open()
+	if err != nil {
+		t.Error(err)
+		return &Router{}
+	}
+	t.Cleanup(r.Close)
+	return r
 }

@@ -11,6 +11,9 @@ import (
 
 const defaultConfig = "/etc/weir/weir.yaml"
 
+var configFlag = &cli.PathFlag{Name: "config", Aliases: []string{"c"}, Value: defaultConfig, TakesFile: true,
+	Usage: "configuration `FILE`"}
+
 var checkCommand = &cli.Command{
 	Name:  "check",
 	Usage: "validate a configuration file",
@@ -18,10 +21,7 @@ var checkCommand = &cli.Command{
 Exits 0 when the file is valid and 2 when it is not.
 
 Example: weir check -c /etc/weir/weir.yaml`,
-	Flags: []cli.Flag{
-		&cli.PathFlag{Name: "config", Aliases: []string{"c"}, Value: defaultConfig, TakesFile: true,
-			Usage: "configuration `FILE`"},
-	},
+	Flags:  []cli.Flag{configFlag},
 	Action: check,
 }
 

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/weirlb/weir/api"
 	"github.com/weirlb/weir/config"
 )
 
@@ -62,7 +64,10 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 			&cli.StringFlag{Name: "state", EnvVars: []string{"WEIR_STATE"}, Value: "/var/lib/weir/",
 				Usage: "`FOLDER` of what outlives the daemon"},
 		},
-		Commands: []*cli.Command{checkCommand, versionCommand},
+		Commands: []*cli.Command{
+			runCommand, checkCommand, reloadCommand, statusCommand, servicesCommand, backendsCommand, connsCommand, mapsCommand,
+			drainCommand, undrainCommand, detachCommand, versionCommand,
+		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return usageError{fmt.Errorf("%q is not a command; see weir help", c.Args().First())}
@@ -84,7 +89,8 @@ func exitCode(err error) int {
 	var usage usageError
 	var invalid config.Errors
 	var exit cli.ExitCoder
-	if errors.As(err, &usage) || errors.As(err, &invalid) || errors.As(err, &exit) {
+	var refused api.Invalid
+	if errors.As(err, &usage) || errors.As(err, &refused) || errors.As(err, &invalid) || errors.As(err, &exit) {
 		return exitUsage
 	}
 	return exitFailed

@@ -9,8 +9,8 @@ import (
 	"net"
 	"net/netip"
 
-	"github.com/weirlb/weir/bpf"
 	"github.com/weirlb/weir/lb"
+	"github.com/weirlb/weir/maps"
 )
 
 // benchCase is one row of the table.
@@ -21,7 +21,7 @@ type benchCase struct {
 	opens     bool // each packet opens a connection; forgotten between runs
 	prefixes  int  // in the allow list; 0: everybody
 	algorithm lb.Algorithm
-	ends      bpf.LBReason // under which every packet must be counted
+	ends      string // reason under which every packet must be counted
 }
 
 const other4, ki, mi = "192.0.2.9", 1 << 10, 1 << 20
@@ -50,10 +50,10 @@ var cases = []benchCase{
 }
 
 func established(name string, sent traffic) benchCase {
-	c := benchCase{name: "established TCP, " + name, program: "weir", sent: sent, algorithm: lb.RoundRobin, ends: bpf.LBReasonREASON_FORWARDED}
+	c := benchCase{name: "established TCP, " + name, program: "weir", sent: sent, algorithm: lb.RoundRobin, ends: "forwarded"}
 	c.sent.stride, c.sent.flags = mixed, ack
 	if sent.reply {
-		c.ends = bpf.LBReasonREASON_REPLIED
+		c.ends = "replied"
 	}
 	return c
 }
@@ -61,13 +61,13 @@ func established(name string, sent traffic) benchCase {
 func opening(name string, prefixes int) benchCase {
 	return benchCase{
 		name: "new connection, maglev, 64 Ki clients, " + name, program: "weir", prefixes: prefixes, opens: true,
-		sent: traffic{clients: 64 * ki, stride: mixed, flags: syn}, algorithm: lb.Maglev, ends: bpf.LBReasonREASON_FORWARDED,
+		sent: traffic{clients: 64 * ki, stride: mixed, flags: syn}, algorithm: lb.Maglev, ends: "forwarded",
 	}
 }
 
 func notOurs(name string, clients uint32) benchCase {
 	return benchCase{
-		name: "not ours, " + name, program: "weir", algorithm: lb.RoundRobin, ends: bpf.LBReasonREASON_NOT_OURS,
+		name: "not ours, " + name, program: "weir", algorithm: lb.RoundRobin, ends: "not_ours",
 		sent: traffic{clients: clients, stride: mixed, flags: ack, to: other4},
 	}
 }
@@ -178,14 +178,15 @@ func (c benchCase) measure(o options) (result, error) {
 }
 
 // check shows that every packet took the journey the case is named for.
-func (c benchCase) check(h *harness, before map[bpf.LBReason]uint64) error {
+func (c benchCase) check(h *harness, before []maps.Reason) error {
 	after, err := h.tables.Reasons()
 	if err != nil {
 		return err
 	}
-	for reason, n := range after {
-		if n -= before[reason]; (n > 0) != (reason == c.ends && c.program == "weir") {
-			return fmt.Errorf("%d packets ended with reason %d", n, reason)
+	for i, reason := range after {
+		n := reason.Packets - before[i].Packets
+		if (n > 0) != (reason.Name == c.ends && c.program == "weir") {
+			return fmt.Errorf("%d packets ended as %s", n, reason.Name)
 		}
 	}
 	return nil

@@ -95,11 +95,7 @@ func load(object string, t traffic) (*harness, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read object: %w", err)
 	}
-	for _, name := range []string{"conns", "heads", "locks"} {
-		if m, ok := spec.Maps[name]; ok {
-			m.MaxEntries = buckets
-		}
-	}
+	spec.Maps["conns"].MaxEntries = buckets
 	if err := spec.Variables["cfg_bucket_mask"].Set(uint32(buckets - 1)); err != nil {
 		return nil, err
 	}
@@ -107,30 +103,39 @@ func load(object string, t traffic) (*harness, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load: %w", err)
 	}
-	h := &harness{coll: coll, tables: maps.New(coll.Maps)}
+	tables, err := maps.New(coll.Maps)
+	if err != nil {
+		return nil, err
+	}
+	h := &harness{coll: coll, tables: tables, sent: t}
 	return h, h.send(t)
 }
 
 // serve writes service 1 of the VIP's port 80, and its backends over ifindex.
 func (h *harness) serve(algorithm lb.Algorithm, allow []netip.Prefix, ifindex int, destination net.HardwareAddr) error {
-	var errs []error
-	var slots []uint32
+	service := &lb.Service{
+		Address: h.sent.vip(), Ports: lb.PortRange{First: 80, Last: 80}, Protocol: lb.TCP, Algorithm: algorithm,
+		Timeouts: lb.Timeouts{Idle: time.Hour, HalfOpen: time.Hour, Closing: time.Hour},
+	}
+	errs := []error{h.tables.SetRole(service.Address, true, false)}
+	table := maps.Table{}
 	for i := range backends {
-		id := uint32(1 + i)
+		id, address := uint32(1+i), h.sent.backend(i)
 		errs = append(errs,
 			h.tables.PutAdjacency(maps.FirstAdjacency+id, maps.Adjacency{
 				Ifindex: ifindex, MTU: 1500, Source: net.HardwareAddr{2, 0, 0, 0, 1, 1}, Destination: destination,
 			}),
-			h.tables.PutBackend(id, lb.Backend{Address: h.sent.backend(i), Port: 8080, Weight: 1}, maps.FirstAdjacency+id))
-		slots = append(slots, id)
+			h.tables.PutBackend(id, 1, lb.Backend{Address: address, Port: 8080, Weight: 1}, maps.FirstAdjacency+id),
+			h.tables.SetRole(address, false, true))
+		table.IDs = append(table.IDs, id)
 	}
 	if allow == nil {
 		allow = []netip.Prefix{netip.PrefixFrom(h.sent.vip(), 0).Masked()}
 	}
-	errs = append(errs, h.tables.PutService(1, &lb.Service{
-		Address: h.sent.vip(), Ports: lb.PortRange{First: 80, Last: 80}, Protocol: lb.TCP, Algorithm: algorithm, Allow: allow,
-		Timeouts: lb.Timeouts{Idle: time.Hour, HalfOpen: time.Hour, Closing: time.Hour},
-	}, 0, slots))
+	for _, prefix := range allow {
+		errs = append(errs, h.tables.Allow(1, prefix))
+	}
+	errs = append(errs, h.tables.PutTable(table), h.tables.PutService(1, service, table), h.tables.Publish(service.Key(), 1))
 	return errors.Join(errs...)
 }
 

@@ -41,28 +41,10 @@ func backendAddress(family string, i int) netip.Addr {
 
 func newLab(t *testing.T, checksumOffload bool) *lab {
 	l := &lab{client: testenv.NewNS(t, "client"), router: testenv.NewNS(t, "router")}
-	connect := func(ns testenv.NS, device, v4, v6 string) {
-		testenv.Run(t, fmt.Sprintf("ip link add %s netns %s type veth peer name eth0 netns %s", device, l.router.Name, ns.Name))
-		for _, side := range []struct{ ns, device, v4, v6 string }{
-			{l.router.Name, device, v4 + "1/24", v6 + "1/64"},
-			{ns.Name, "eth0", v4 + "21/24", v6 + "21/64"},
-		} {
-			testenv.Run(t, fmt.Sprintf("ip -n %s addr add %s dev %s", side.ns, side.v4, side.device))
-			testenv.Run(t, fmt.Sprintf("ip -n %s -6 addr add %s dev %s nodad", side.ns, side.v6, side.device))
-			testenv.Run(t, fmt.Sprintf("ip -n %s link set %s up", side.ns, side.device))
-			// A veth takes redirected XDP frames only when it runs NAPI.
-			testenv.Run(t, fmt.Sprintf("ip netns exec %s ethtool -K %s gro on", side.ns, side.device))
-			if !checksumOffload {
-				testenv.Run(t, fmt.Sprintf("ip netns exec %s ethtool -K %s tx off", side.ns, side.device))
-			}
-		}
-		testenv.Run(t, fmt.Sprintf("ip -n %s route add default via %s1", ns.Name, v4))
-		testenv.Run(t, fmt.Sprintf("ip -n %s -6 route add default via %s1", ns.Name, v6))
-	}
-	connect(l.client, "public", "198.51.100.", "2001:db8:c::")
+	l.connect(t, l.client, "public", "198.51.100.", "2001:db8:c::", checksumOffload)
 	for i := range backends {
 		l.backend[i] = testenv.NewNS(t, fmt.Sprintf("backend%d", i))
-		connect(l.backend[i], fmt.Sprintf("guest%d", i), fmt.Sprintf("10.1.%d.", i), fmt.Sprintf("2001:db8:%x::", i+1))
+		l.connect(t, l.backend[i], fmt.Sprintf("guest%d", i), fmt.Sprintf("10.1.%d.", i), fmt.Sprintf("2001:db8:%x::", i+1), checksumOffload)
 		l.backend[i].Do(t, func() { l.backendMAC[i] = device(t, "eth0").HardwareAddr })
 	}
 	testenv.Run(t, fmt.Sprintf("ip -n %s addr add %s/32 dev public", l.router.Name, vips["ipv4"]))
@@ -77,6 +59,27 @@ func newLab(t *testing.T, checksumOffload bool) *lab {
 	return l
 }
 
+// connect joins a namespace's eth0 to a device of the router, which is .1 (::1)
+// and its gateway; it is .21 (::21).
+func (l *lab) connect(t *testing.T, ns testenv.NS, device, v4, v6 string, checksumOffload bool) {
+	testenv.Run(t, fmt.Sprintf("ip link add %s netns %s type veth peer name eth0 netns %s", device, l.router.Name, ns.Name))
+	for _, side := range []struct{ ns, device, v4, v6 string }{
+		{l.router.Name, device, v4 + "1/24", v6 + "1/64"},
+		{ns.Name, "eth0", v4 + "21/24", v6 + "21/64"},
+	} {
+		testenv.Run(t, fmt.Sprintf("ip -n %s addr add %s dev %s", side.ns, side.v4, side.device))
+		testenv.Run(t, fmt.Sprintf("ip -n %s -6 addr add %s dev %s nodad", side.ns, side.v6, side.device))
+		testenv.Run(t, fmt.Sprintf("ip -n %s link set %s up", side.ns, side.device))
+		// A veth takes redirected XDP frames only when it runs NAPI.
+		testenv.Run(t, fmt.Sprintf("ip netns exec %s ethtool -K %s gro on", side.ns, side.device))
+		if !checksumOffload {
+			testenv.Run(t, fmt.Sprintf("ip netns exec %s ethtool -K %s tx off", side.ns, side.device))
+		}
+	}
+	testenv.Run(t, fmt.Sprintf("ip -n %s route add default via %s1", ns.Name, v4))
+	testenv.Run(t, fmt.Sprintf("ip -n %s -6 route add default via %s1", ns.Name, v6))
+}
+
 func device(t *testing.T, name string) *net.Interface {
 	d, err := net.InterfaceByName(name)
 	if err != nil {
@@ -89,12 +92,12 @@ func device(t *testing.T, name string) *net.Interface {
 // balance loads the programs on every NIC of the router and gives them a TCP
 // service of the family on port 80, round robin over the backends' port 8080.
 func (l *lab) balance(t *testing.T, hook lb.Attach, family string, resolved bool) {
-	programs, err := loader.Load(loader.Options{HashKey: 1})
+	programs, err := loader.Load(loader.Options{Connections: 65536, HashKey: 1, XDP: hook == lb.AttachXDP})
 	if err != nil {
 		t.Fatalf("%+v", err)
 	}
 	t.Cleanup(func() { _ = programs.Close() })
-	var slots []uint32
+	var ids []uint32
 	for i := range backends {
 		id, next := uint32(i+1), maps.Adjacency{
 			Ifindex: l.toBackend[i].Index, MTU: l.toBackend[i].MTU,
@@ -104,19 +107,24 @@ func (l *lab) balance(t *testing.T, hook lb.Attach, family string, resolved bool
 			next.Destination = l.backendMAC[i]
 		}
 		check(t, programs.Tables.PutAdjacency(maps.FirstAdjacency+id, next))
-		check(t, programs.Tables.PutBackend(id, lb.Backend{Address: backendAddress(family, i), Port: 8080, Weight: 1}, maps.FirstAdjacency+id))
-		slots = append(slots, id)
+		check(t, programs.Tables.PutBackend(id, 1, lb.Backend{Address: backendAddress(family, i), Port: 8080, Weight: 1}, maps.FirstAdjacency+id))
+		check(t, programs.Tables.SetRole(backendAddress(family, i), false, true))
+		ids = append(ids, id)
 	}
-	vip := netip.MustParseAddr(vips[family])
-	check(t, programs.Tables.PutService(1, &lb.Service{
-		Name: "web", Address: vip, Ports: lb.PortRange{First: 80, Last: 80}, Protocol: lb.TCP, Algorithm: lb.RoundRobin,
-		Allow:    []netip.Prefix{netip.PrefixFrom(vip, 0).Masked()},
-		Timeouts: lb.Timeouts{Idle: time.Hour, HalfOpen: 30 * time.Second, Closing: 30 * time.Second},
-	}, 0, slots))
+	service := &lb.Service{
+		Name: "web", Address: netip.MustParseAddr(vips[family]), Ports: lb.PortRange{First: 80, Last: 80}, Protocol: lb.TCP,
+		Algorithm: lb.RoundRobin,
+		Timeouts:  lb.Timeouts{Idle: time.Hour, HalfOpen: 30 * time.Second, Closing: 30 * time.Second},
+	}
+	table := maps.Table{IDs: ids}
+	check(t, programs.Tables.Allow(1, netip.PrefixFrom(service.Address, 0).Masked()))
+	check(t, programs.Tables.PutTable(table))
+	check(t, programs.Tables.PutService(1, service, table))
+	check(t, programs.Tables.Publish(service.Key(), 1))
+	check(t, programs.Tables.SetRole(service.Address, true, false))
 	l.router.Do(t, func() {
-		check(t, programs.Attach(l.toClient.Index, hook))
-		for _, d := range l.toBackend {
-			check(t, programs.Attach(d.Index, hook))
+		for _, d := range append([]*net.Interface{l.toClient}, l.toBackend[:]...) {
+			check(t, programs.Attach(d.Name, d.Index, hook))
 		}
 	})
 }
@@ -205,6 +213,7 @@ func TestNAT(t *testing.T) {
 		offload, resolved bool
 	}{
 		{"xdp", lb.AttachXDP, false, true},
+		{"xdp with unresolved next hops", lb.AttachXDP, false, false},
 		{"tc", lb.AttachTC, false, true},
 		{"tc with checksum offload", lb.AttachTC, true, true},
 		{"tc with unresolved next hops", lb.AttachTC, true, false},

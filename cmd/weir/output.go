@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"gopkg.in/yaml.v3"
+)
+
+var outputFlag = &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORMAT`: table, json or yaml"}
+
+var watchFlag = &cli.BoolFlag{Name: "watch", Usage: "show it again every second until interrupted"}
+
+// show prints what get returns, in the format asked for, once or with --watch
+// every second. The table is drawn by `table`, whose cells end in tabs.
+func show[T any](c *cli.Context, get func() (T, error), table func(w io.Writer, value T)) error {
+	for {
+		value, err := get()
+		if err != nil {
+			return err
+		}
+		if c.Bool("watch") && c.String("output") == "table" {
+			fmt.Fprint(c.App.Writer, "\x1b[H\x1b[2J")
+		}
+		if err := render(c, value, table); err != nil || !c.Bool("watch") {
+			return err
+		}
+		select {
+		case <-c.Context.Done():
+			return nil
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func render[T any](c *cli.Context, value T, table func(w io.Writer, value T)) error {
+	switch format := c.String("output"); format {
+	case "json":
+		lines := json.NewEncoder(c.App.Writer)
+		lines.SetIndent("", "  ")
+		return lines.Encode(value)
+	case "yaml":
+		return encodeYAML(c.App.Writer, value)
+	case "table":
+		w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
+		table(w, value)
+		return w.Flush()
+	default:
+		return usageError{fmt.Errorf("output %q is not one of table, json, yaml", format)}
+	}
+}
+
+// encodeYAML goes by JSON, for the same names in both.
+func encodeYAML(w io.Writer, value any) error {
+	encoded, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	var plain yaml.Node
+	if err := yaml.Unmarshal(encoded, &plain); err != nil {
+		return err
+	}
+	plainStyle(&plain)
+	return yaml.NewEncoder(w).Encode(&plain)
+}
+
+// plainStyle undoes JSON's braces and quotes.
+func plainStyle(n *yaml.Node) {
+	n.Style = 0
+	for _, child := range n.Content {
+		plainStyle(child)
+	}
+}
+
+// row writes the cells of a table's row.
+func row(w io.Writer, cells ...any) {
+	for i, cell := range cells {
+		if i > 0 {
+			fmt.Fprint(w, "\t")
+		}
+		fmt.Fprint(w, cell)
+	}
+	fmt.Fprintln(w)
+}
+
+// amount shortens a count for people: 950, 1.2k, 3.4M.
+func amount(n uint64) string {
+	for _, unit := range []struct {
+		size float64
+		name string
+	}{{1e12, "T"}, {1e9, "G"}, {1e6, "M"}, {1e3, "k"}} {
+		if float64(n) >= unit.size {
+			return strings.TrimSuffix(fmt.Sprintf("%.1f", float64(n)/unit.size), ".0") + unit.name
+		}
+	}
+	return fmt.Sprint(n)
+}
+
+// since is how long ago, in the two words that matter: 3d4h, 5m2s.
+func since(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return age(time.Since(t))
+}
+
+func age(d time.Duration) string {
+	switch d = max(d, 0).Truncate(time.Second); {
+	case d >= 24*time.Hour:
+		return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+	case d >= time.Hour:
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	default:
+		return d.String()
+	}
+}

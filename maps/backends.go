@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package maps
+
+import (
+	"net"
+	"net/netip"
+
+	"github.com/weirlb/weir/bpf"
+	"github.com/weirlb/weir/lb"
+)
+
+// Adjacency is a next hop towards a backend. Without a Destination the
+// program on tc asks the kernel's neighbour table for NextHop.
+type Adjacency struct {
+	Ifindex     int
+	MTU         int // bytes
+	Source      net.HardwareAddr
+	Destination net.HardwareAddr
+	NextHop     netip.Addr
+}
+
+// PutAdjacency writes the next hop with this index (FirstAdjacency or more).
+func (t *Tables) PutAdjacency(index uint32, a Adjacency) error {
+	value := bpf.LBAdjacency{
+		Ifindex: uint32(a.Ifindex),
+		Mtu:     uint32(a.MTU),
+		State:   uint32(bpf.LBAdjacencyStateADJACENCY_UNRESOLVED),
+		NextHop: address(a.NextHop),
+	}
+	if len(a.Destination) > 0 {
+		value.State = uint32(bpf.LBAdjacencyStateADJACENCY_READY)
+		copy(value.Destination[:], a.Destination)
+		copy(value.Source[:], a.Source)
+	}
+	return t.put(bpf.LBMapAdjacencies, index, &value)
+}
+
+// PutBackend writes a service's backend under its id, reached over an adjacency.
+func (t *Tables) PutBackend(id, service uint32, b lb.Backend, adjacency uint32) error {
+	return t.put(bpf.LBMapBackends, id, &bpf.LBBackend{
+		Address: address(b.Address), Port: networkOrder(b.Port), Weight: b.Weight, Adjacency: adjacency, Service: service,
+	})
+}
+
+// DeleteBackend frees an id that no connection names any more.
+func (t *Tables) DeleteBackend(id uint32) error {
+	return t.put(bpf.LBMapBackends, id, &bpf.LBBackend{})
+}
+
+// SetRole tells the program what an address is to it; neither forgets it.
+func (t *Tables) SetRole(a netip.Addr, vip, backend bool) error {
+	var role bpf.LBRole
+	if vip {
+		role |= bpf.LBRoleROLE_VIP
+	}
+	if backend {
+		role |= bpf.LBRoleROLE_BACKEND
+	}
+	key := address(a)
+	if role == 0 {
+		return t.remove(bpf.LBMapRoles, &key)
+	}
+	return t.put(bpf.LBMapRoles, &key, role)
+}
