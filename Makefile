@@ -10,7 +10,7 @@ build: ## bin/weir
 
 generate: ## the Go binding and objects of the BPF programs (needs clang-19)
 	scripts/setup clang-19 llvm-19 libbpf-dev
-	cd bpf && $(GO) generate ./...
+	$(GO) generate ./bpf ./test/bench
 
 lint: ## formatting, vet, and that the committed BPF objects match their sources
 	test -z "$$(gofmt -l .)"

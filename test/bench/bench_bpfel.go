@@ -18,11 +18,13 @@ import (
 const (
 	benchMapActive               = "active"
 	benchMapAdjacencies          = "adjacencies"
+	benchMapAffinities           = "affinities"
 	benchMapAllow                = "allow"
 	benchMapBackendCounters      = "backend_counters"
 	benchMapBackends             = "backends"
 	benchMapConns                = "conns"
 	benchMapExactPorts           = "exact_ports"
+	benchMapPinned               = "pinned"
 	benchMapPortRanges           = "port_ranges"
 	benchMapPositions            = "positions"
 	benchMapReasonCounters       = "reason_counters"
@@ -40,6 +42,7 @@ const (
 	benchProgWeir                = "weir"
 	benchVarArrived              = "arrived"
 	benchVarCfgBucketMask        = "cfg_bucket_mask"
+	benchVarCfgCompanion         = "cfg_companion"
 	benchVarCfgHashKey           = "cfg_hash_key"
 	benchVarClientMask           = "client_mask"
 	benchVarHeader               = "header"
@@ -49,9 +52,11 @@ const (
 	benchVarReply                = "reply"
 	benchVarSink                 = "sink"
 	benchVarStride               = "stride"
+	benchVarUnusedAbi            = "unused_abi"
 	benchVarUnusedAdjacencyState = "unused_adjacency_state"
 	benchVarUnusedConnFlag       = "unused_conn_flag"
 	benchVarUnusedConnState      = "unused_conn_state"
+	benchVarUnusedLimit          = "unused_limit"
 )
 
 // loadBench returns the embedded CollectionSpec for bench.
@@ -112,11 +117,13 @@ type benchProgramSpecs struct {
 type benchMapSpecs struct {
 	Active          *ebpf.MapSpec `ebpf:"active"`
 	Adjacencies     *ebpf.MapSpec `ebpf:"adjacencies"`
+	Affinities      *ebpf.MapSpec `ebpf:"affinities"`
 	Allow           *ebpf.MapSpec `ebpf:"allow"`
 	BackendCounters *ebpf.MapSpec `ebpf:"backend_counters"`
 	Backends        *ebpf.MapSpec `ebpf:"backends"`
 	Conns           *ebpf.MapSpec `ebpf:"conns"`
 	ExactPorts      *ebpf.MapSpec `ebpf:"exact_ports"`
+	Pinned          *ebpf.MapSpec `ebpf:"pinned"`
 	PortRanges      *ebpf.MapSpec `ebpf:"port_ranges"`
 	Positions       *ebpf.MapSpec `ebpf:"positions"`
 	ReasonCounters  *ebpf.MapSpec `ebpf:"reason_counters"`
@@ -132,6 +139,7 @@ type benchMapSpecs struct {
 type benchVariableSpecs struct {
 	Arrived              *ebpf.VariableSpec `ebpf:"arrived"`
 	CfgBucketMask        *ebpf.VariableSpec `ebpf:"cfg_bucket_mask"`
+	CfgCompanion         *ebpf.VariableSpec `ebpf:"cfg_companion"`
 	CfgHashKey           *ebpf.VariableSpec `ebpf:"cfg_hash_key"`
 	ClientMask           *ebpf.VariableSpec `ebpf:"client_mask"`
 	Header               *ebpf.VariableSpec `ebpf:"header"`
@@ -141,9 +149,11 @@ type benchVariableSpecs struct {
 	Reply                *ebpf.VariableSpec `ebpf:"reply"`
 	Sink                 *ebpf.VariableSpec `ebpf:"sink"`
 	Stride               *ebpf.VariableSpec `ebpf:"stride"`
+	UnusedAbi            *ebpf.VariableSpec `ebpf:"unused_abi"`
 	UnusedAdjacencyState *ebpf.VariableSpec `ebpf:"unused_adjacency_state"`
 	UnusedConnFlag       *ebpf.VariableSpec `ebpf:"unused_conn_flag"`
 	UnusedConnState      *ebpf.VariableSpec `ebpf:"unused_conn_state"`
+	UnusedLimit          *ebpf.VariableSpec `ebpf:"unused_limit"`
 }
 
 // benchObjects contains all objects after they have been loaded into the kernel.
@@ -168,11 +178,13 @@ func (o *benchObjects) Close() error {
 type benchMaps struct {
 	Active          *ebpf.Map `ebpf:"active"`
 	Adjacencies     *ebpf.Map `ebpf:"adjacencies"`
+	Affinities      *ebpf.Map `ebpf:"affinities"`
 	Allow           *ebpf.Map `ebpf:"allow"`
 	BackendCounters *ebpf.Map `ebpf:"backend_counters"`
 	Backends        *ebpf.Map `ebpf:"backends"`
 	Conns           *ebpf.Map `ebpf:"conns"`
 	ExactPorts      *ebpf.Map `ebpf:"exact_ports"`
+	Pinned          *ebpf.Map `ebpf:"pinned"`
 	PortRanges      *ebpf.Map `ebpf:"port_ranges"`
 	Positions       *ebpf.Map `ebpf:"positions"`
 	ReasonCounters  *ebpf.Map `ebpf:"reason_counters"`
@@ -186,11 +198,13 @@ func (m *benchMaps) Close() error {
 	return _BenchClose(
 		m.Active,
 		m.Adjacencies,
+		m.Affinities,
 		m.Allow,
 		m.BackendCounters,
 		m.Backends,
 		m.Conns,
 		m.ExactPorts,
+		m.Pinned,
 		m.PortRanges,
 		m.Positions,
 		m.ReasonCounters,
@@ -207,6 +221,7 @@ func (m *benchMaps) Close() error {
 type benchVariables struct {
 	Arrived              *ebpf.Variable `ebpf:"arrived"`
 	CfgBucketMask        *ebpf.Variable `ebpf:"cfg_bucket_mask"`
+	CfgCompanion         *ebpf.Variable `ebpf:"cfg_companion"`
 	CfgHashKey           *ebpf.Variable `ebpf:"cfg_hash_key"`
 	ClientMask           *ebpf.Variable `ebpf:"client_mask"`
 	Header               *ebpf.Variable `ebpf:"header"`
@@ -216,9 +231,11 @@ type benchVariables struct {
 	Reply                *ebpf.Variable `ebpf:"reply"`
 	Sink                 *ebpf.Variable `ebpf:"sink"`
 	Stride               *ebpf.Variable `ebpf:"stride"`
+	UnusedAbi            *ebpf.Variable `ebpf:"unused_abi"`
 	UnusedAdjacencyState *ebpf.Variable `ebpf:"unused_adjacency_state"`
 	UnusedConnFlag       *ebpf.Variable `ebpf:"unused_conn_flag"`
 	UnusedConnState      *ebpf.Variable `ebpf:"unused_conn_state"`
+	UnusedLimit          *ebpf.Variable `ebpf:"unused_limit"`
 }
 
 // benchPrograms contains all programs after they have been loaded into the kernel.
