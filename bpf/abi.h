@@ -23,7 +23,7 @@ enum limit {
 	MAX_ALLOW = 131072,
 	MAX_AFFINITY = 65536,
 	/* Next hops towards clients, learned by the program, come first. */
-	CLIENT_ADJACENCIES = 1024,
+	CLIENT_ADJACENCIES = 16384,
 	MAX_ADJACENCIES = CLIENT_ADJACENCIES + MAX_BACKENDS,
 };
 
@@ -65,6 +65,15 @@ enum conn_state {
 	CONN_ESTABLISHED,
 	CONN_CLOSING,
 	CONN_UDP,
+};
+
+/* Who leaves a full table for a new connection: lower classes first. */
+enum eviction_class {
+	CLASS_FREE,		/* nobody: the way is free, or its connection expired */
+	CLASS_CLOSING,
+	CLASS_UNPROVEN,		/* half-open, unanswered UDP, never confirmed TCP */
+	CLASS_IDLE_UDP,
+	CLASS_COUNT,
 };
 
 enum conn_flag {

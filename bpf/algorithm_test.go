@@ -116,7 +116,7 @@ func TestAffinity(t *testing.T) {
 				t.Errorf("port %d: backend %d, before it %d", port, got, first)
 			}
 		}
-		full := LBBackend{Address: as16(f.backends[first-1]), Port: be16(8080), Adjacency: 1024 + uint32(first), Service: 1}
+		full := LBBackend{Address: as16(f.backends[first-1]), Port: be16(8080), Adjacency: uint32(LBLimitCLIENT_ADJACENCIES) + uint32(first), Service: 1}
 		h.put(t, LBMapBackends, uint32(first), &full)
 		other := 0
 		for port := uint16(7010); other != 3-first && port < 7013; port++ {

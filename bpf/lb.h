@@ -94,6 +94,8 @@ static __always_inline enum verdict process(hook_ctx *ctx, struct packet *p)
 	}
 	if (conn) {
 		conn_track(conn, p, now);
+		if (!p->from_backend)
+			follow_client(ctx, p, conn);
 	} else if (p->from_backend) {
 		p->reason = REASON_NO_CONNECTION;
 		return VERDICT_PASS;

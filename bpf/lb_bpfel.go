@@ -137,6 +137,16 @@ type LBCounter struct {
 	Bytes   uint64
 }
 
+type LBEvictionClass uint32
+
+const (
+	LBEvictionClassCLASS_FREE     LBEvictionClass = 0
+	LBEvictionClassCLASS_CLOSING  LBEvictionClass = 1
+	LBEvictionClassCLASS_UNPROVEN LBEvictionClass = 2
+	LBEvictionClassCLASS_IDLE_UDP LBEvictionClass = 3
+	LBEvictionClassCLASS_COUNT    LBEvictionClass = 4
+)
+
 type LBLimit uint32
 
 const (
@@ -147,8 +157,8 @@ const (
 	LBLimitMAX_SLOTS          LBLimit = 4194304
 	LBLimitMAX_ALLOW          LBLimit = 131072
 	LBLimitMAX_AFFINITY       LBLimit = 65536
-	LBLimitCLIENT_ADJACENCIES LBLimit = 1024
-	LBLimitMAX_ADJACENCIES    LBLimit = 132096
+	LBLimitCLIENT_ADJACENCIES LBLimit = 16384
+	LBLimitMAX_ADJACENCIES    LBLimit = 147456
 )
 
 type LBPinned struct {
@@ -243,6 +253,7 @@ const (
 	LBMapBackendCounters      = "backend_counters"
 	LBMapBackends             = "backends"
 	LBMapConns                = "conns"
+	LBMapEvictions            = "evictions"
 	LBMapExactPorts           = "exact_ports"
 	LBMapPinned               = "pinned"
 	LBMapPortRanges           = "port_ranges"
@@ -319,6 +330,7 @@ type LBMapSpecs struct {
 	BackendCounters *ebpf.MapSpec `ebpf:"backend_counters"`
 	Backends        *ebpf.MapSpec `ebpf:"backends"`
 	Conns           *ebpf.MapSpec `ebpf:"conns"`
+	Evictions       *ebpf.MapSpec `ebpf:"evictions"`
 	ExactPorts      *ebpf.MapSpec `ebpf:"exact_ports"`
 	Pinned          *ebpf.MapSpec `ebpf:"pinned"`
 	PortRanges      *ebpf.MapSpec `ebpf:"port_ranges"`
@@ -371,6 +383,7 @@ type LBMaps struct {
 	BackendCounters *ebpf.Map `ebpf:"backend_counters"`
 	Backends        *ebpf.Map `ebpf:"backends"`
 	Conns           *ebpf.Map `ebpf:"conns"`
+	Evictions       *ebpf.Map `ebpf:"evictions"`
 	ExactPorts      *ebpf.Map `ebpf:"exact_ports"`
 	Pinned          *ebpf.Map `ebpf:"pinned"`
 	PortRanges      *ebpf.Map `ebpf:"port_ranges"`
@@ -391,6 +404,7 @@ func (m *LBMaps) Close() error {
 		m.BackendCounters,
 		m.Backends,
 		m.Conns,
+		m.Evictions,
 		m.ExactPorts,
 		m.Pinned,
 		m.PortRanges,

@@ -33,11 +33,12 @@ static __always_inline void unlock(struct bucket *bucket)
 }
 
 /* Who must leave first: a class, then the oldest. NOT_EVICTABLE stays. */
-#define CLASS_FREE 0ULL
-#define CLASS_CLOSING (1ULL << 32)
-#define CLASS_UNPROVEN (2ULL << 32)
-#define CLASS_IDLE_UDP (3ULL << 32)
 #define NOT_EVICTABLE (~0ULL)
+
+static __always_inline __u64 rank_of(enum eviction_class class, const struct conn *conn)
+{
+	return (__u64)class << 32 | conn->seen;
+}
 
 static __always_inline __u64 conn_rank(const struct conn *conn, __u32 now)
 {
@@ -50,12 +51,12 @@ static __always_inline __u64 conn_rank(const struct conn *conn, __u32 now)
 	if (!service || conn_expired(conn, service, now))
 		return CLASS_FREE;
 	if (conn->state == CONN_CLOSING)
-		return CLASS_CLOSING | conn->seen;
+		return rank_of(CLASS_CLOSING, conn);
 	if (conn->state == CONN_UDP)
-		return (conn->flags & CONN_ANSWERED ? CLASS_IDLE_UDP : CLASS_UNPROVEN) | conn->seen;
+		return rank_of(conn->flags & CONN_ANSWERED ? CLASS_IDLE_UDP : CLASS_UNPROVEN, conn);
 	if (conn->flags & CONN_CONFIRMED)
 		return NOT_EVICTABLE;
-	return CLASS_UNPROVEN | conn->seen;
+	return rank_of(CLASS_UNPROVEN, conn);
 }
 
 /* conn_rank of one way; an expired one is freed, so that the next opener finds
@@ -131,6 +132,15 @@ static __always_inline void conn_fill(struct conn *conn, const struct packet *p,
 	count_active(p->backend, 1);
 }
 
+static __always_inline void count_eviction(__u64 victim)
+{
+	enum eviction_class class = victim >> (32 + 8);
+	__u64 *count = bpf_map_lookup_elem(&evictions, &class);
+
+	if (count)
+		++*count;
+}
+
 /* The entry for a new connection, under both locks; null when none may go. */
 static __always_inline struct conn *conn_place(struct home at, __u32 now)
 {
@@ -142,6 +152,7 @@ static __always_inline struct conn *conn_place(struct home at, __u32 now)
 		second = bucket_victim(at.second, now);
 		if (first == NOT_EVICTABLE && second == NOT_EVICTABLE)
 			return 0;
+		count_eviction(second < first ? second : first);
 	} else if (first >> 4 <= FIRST_CHOICE_WAYS) {
 		second = NOT_EVICTABLE;
 	}

@@ -23,6 +23,7 @@ const (
 	TCMapBackendCounters      = "backend_counters"
 	TCMapBackends             = "backends"
 	TCMapConns                = "conns"
+	TCMapEvictions            = "evictions"
 	TCMapExactPorts           = "exact_ports"
 	TCMapPinned               = "pinned"
 	TCMapPortRanges           = "port_ranges"
@@ -99,6 +100,7 @@ type TCMapSpecs struct {
 	BackendCounters *ebpf.MapSpec `ebpf:"backend_counters"`
 	Backends        *ebpf.MapSpec `ebpf:"backends"`
 	Conns           *ebpf.MapSpec `ebpf:"conns"`
+	Evictions       *ebpf.MapSpec `ebpf:"evictions"`
 	ExactPorts      *ebpf.MapSpec `ebpf:"exact_ports"`
 	Pinned          *ebpf.MapSpec `ebpf:"pinned"`
 	PortRanges      *ebpf.MapSpec `ebpf:"port_ranges"`
@@ -151,6 +153,7 @@ type TCMaps struct {
 	BackendCounters *ebpf.Map `ebpf:"backend_counters"`
 	Backends        *ebpf.Map `ebpf:"backends"`
 	Conns           *ebpf.Map `ebpf:"conns"`
+	Evictions       *ebpf.Map `ebpf:"evictions"`
 	ExactPorts      *ebpf.Map `ebpf:"exact_ports"`
 	Pinned          *ebpf.Map `ebpf:"pinned"`
 	PortRanges      *ebpf.Map `ebpf:"port_ranges"`
@@ -171,6 +174,7 @@ func (m *TCMaps) Close() error {
 		m.BackendCounters,
 		m.Backends,
 		m.Conns,
+		m.Evictions,
 		m.ExactPorts,
 		m.Pinned,
 		m.PortRanges,

@@ -16,7 +16,8 @@ __u32 ipv6, reply;
 __u32 client_mask;	/* number of clients - 1, a power of two minus one */
 __u32 stride = 1;	/* odd; 1: clients in order, large: mixed */
 __u32 next_client;
-__u32 redirect_to;	/* live frames: the interface of `redirect` */
+__u32 drive_to;		/* live frames: where they are driven into */
+__u32 redirect_to;	/* live frames: the interface of `live_redirect` */
 __u64 sink;
 
 /* The n-th client's address is n times an odd number, modulo 2^24, so that a
@@ -125,17 +126,24 @@ int line(hook_ctx *ctx)
 	return XDP_TX;
 }
 
-/* Live frames: forwarded for real, and what that is compared with. */
+/* Live frames: driven into a veth, at whose other end the router receives
+ * and forwards them; and what its forwarding is compared with. */
+SEC("xdp")
+int live_drive(hook_ctx *ctx)
+{
+	return restore(ctx) ? XDP_ABORTED : bpf_redirect(drive_to, 0);
+}
+
 SEC("xdp")
 int live_weir(hook_ctx *ctx)
 {
-	return restore(ctx) ? XDP_ABORTED : journey(ctx);
+	return journey(ctx);
 }
 
 SEC("xdp")
 int live_redirect(hook_ctx *ctx)
 {
-	return restore(ctx) ? XDP_ABORTED : bpf_redirect(redirect_to, 0);
+	return bpf_redirect(redirect_to, 0);
 }
 
 /* Counts what arrives at the far end of the veth. */

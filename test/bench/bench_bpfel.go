@@ -23,6 +23,7 @@ const (
 	benchMapBackendCounters      = "backend_counters"
 	benchMapBackends             = "backends"
 	benchMapConns                = "conns"
+	benchMapEvictions            = "evictions"
 	benchMapExactPorts           = "exact_ports"
 	benchMapPinned               = "pinned"
 	benchMapPortRanges           = "port_ranges"
@@ -36,6 +37,7 @@ const (
 	benchProgEstablish           = "establish"
 	benchProgForget              = "forget"
 	benchProgLine                = "line"
+	benchProgLiveDrive           = "live_drive"
 	benchProgLiveRedirect        = "live_redirect"
 	benchProgLiveSink            = "live_sink"
 	benchProgLiveWeir            = "live_weir"
@@ -45,6 +47,7 @@ const (
 	benchVarCfgCompanion         = "cfg_companion"
 	benchVarCfgHashKey           = "cfg_hash_key"
 	benchVarClientMask           = "client_mask"
+	benchVarDriveTo              = "drive_to"
 	benchVarHeader               = "header"
 	benchVarIpv6                 = "ipv6"
 	benchVarNextClient           = "next_client"
@@ -105,6 +108,7 @@ type benchProgramSpecs struct {
 	Establish    *ebpf.ProgramSpec `ebpf:"establish"`
 	Forget       *ebpf.ProgramSpec `ebpf:"forget"`
 	Line         *ebpf.ProgramSpec `ebpf:"line"`
+	LiveDrive    *ebpf.ProgramSpec `ebpf:"live_drive"`
 	LiveRedirect *ebpf.ProgramSpec `ebpf:"live_redirect"`
 	LiveSink     *ebpf.ProgramSpec `ebpf:"live_sink"`
 	LiveWeir     *ebpf.ProgramSpec `ebpf:"live_weir"`
@@ -122,6 +126,7 @@ type benchMapSpecs struct {
 	BackendCounters *ebpf.MapSpec `ebpf:"backend_counters"`
 	Backends        *ebpf.MapSpec `ebpf:"backends"`
 	Conns           *ebpf.MapSpec `ebpf:"conns"`
+	Evictions       *ebpf.MapSpec `ebpf:"evictions"`
 	ExactPorts      *ebpf.MapSpec `ebpf:"exact_ports"`
 	Pinned          *ebpf.MapSpec `ebpf:"pinned"`
 	PortRanges      *ebpf.MapSpec `ebpf:"port_ranges"`
@@ -142,6 +147,7 @@ type benchVariableSpecs struct {
 	CfgCompanion         *ebpf.VariableSpec `ebpf:"cfg_companion"`
 	CfgHashKey           *ebpf.VariableSpec `ebpf:"cfg_hash_key"`
 	ClientMask           *ebpf.VariableSpec `ebpf:"client_mask"`
+	DriveTo              *ebpf.VariableSpec `ebpf:"drive_to"`
 	Header               *ebpf.VariableSpec `ebpf:"header"`
 	Ipv6                 *ebpf.VariableSpec `ebpf:"ipv6"`
 	NextClient           *ebpf.VariableSpec `ebpf:"next_client"`
@@ -183,6 +189,7 @@ type benchMaps struct {
 	BackendCounters *ebpf.Map `ebpf:"backend_counters"`
 	Backends        *ebpf.Map `ebpf:"backends"`
 	Conns           *ebpf.Map `ebpf:"conns"`
+	Evictions       *ebpf.Map `ebpf:"evictions"`
 	ExactPorts      *ebpf.Map `ebpf:"exact_ports"`
 	Pinned          *ebpf.Map `ebpf:"pinned"`
 	PortRanges      *ebpf.Map `ebpf:"port_ranges"`
@@ -203,6 +210,7 @@ func (m *benchMaps) Close() error {
 		m.BackendCounters,
 		m.Backends,
 		m.Conns,
+		m.Evictions,
 		m.ExactPorts,
 		m.Pinned,
 		m.PortRanges,
@@ -224,6 +232,7 @@ type benchVariables struct {
 	CfgCompanion         *ebpf.Variable `ebpf:"cfg_companion"`
 	CfgHashKey           *ebpf.Variable `ebpf:"cfg_hash_key"`
 	ClientMask           *ebpf.Variable `ebpf:"client_mask"`
+	DriveTo              *ebpf.Variable `ebpf:"drive_to"`
 	Header               *ebpf.Variable `ebpf:"header"`
 	Ipv6                 *ebpf.Variable `ebpf:"ipv6"`
 	NextClient           *ebpf.Variable `ebpf:"next_client"`
@@ -246,6 +255,7 @@ type benchPrograms struct {
 	Establish    *ebpf.Program `ebpf:"establish"`
 	Forget       *ebpf.Program `ebpf:"forget"`
 	Line         *ebpf.Program `ebpf:"line"`
+	LiveDrive    *ebpf.Program `ebpf:"live_drive"`
 	LiveRedirect *ebpf.Program `ebpf:"live_redirect"`
 	LiveSink     *ebpf.Program `ebpf:"live_sink"`
 	LiveWeir     *ebpf.Program `ebpf:"live_weir"`
@@ -258,6 +268,7 @@ func (p *benchPrograms) Close() error {
 		p.Establish,
 		p.Forget,
 		p.Line,
+		p.LiveDrive,
 		p.LiveRedirect,
 		p.LiveSink,
 		p.LiveWeir,

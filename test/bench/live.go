@@ -44,6 +44,12 @@ func (c liveCase) live(o options) (results []result, err error) {
 			err = fmt.Errorf("make a network namespace: %w", err)
 			return
 		}
+		var one unix.CPUSet
+		one.Set(0)
+		if err = unix.SchedSetaffinity(0, &one); err != nil {
+			err = fmt.Errorf("stay on one CPU: %w", err)
+			return
+		}
 		results, err = c.liveHere(o)
 	}()
 	<-done
@@ -56,7 +62,7 @@ func (c liveCase) liveHere(o options) ([]result, error) {
 		return nil, err
 	}
 	defer h.coll.Close()
-	in, _, err := veth("in")
+	in, client, err := veth("in")
 	if err != nil {
 		return nil, err
 	}
@@ -64,23 +70,30 @@ func (c liveCase) liveHere(o options) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
+	links := map[string]link.Link{}
 	for _, attach := range []struct {
-		index   int
+		to      *net.Interface
 		program string
-	}{{in.Index, "live_weir"}, {out.Index, "live_weir"}, {far.Index, "live_sink"}} {
-		l, err := link.AttachXDP(link.XDPOptions{Program: h.coll.Programs[attach.program], Interface: attach.index, Flags: link.XDPDriverMode})
+	}{{in, "live_weir"}, {out, "live_weir"}, {far, "live_sink"}} {
+		l, err := link.AttachXDP(link.XDPOptions{Program: h.coll.Programs[attach.program], Interface: attach.to.Index, Flags: link.XDPDriverMode})
 		if err != nil {
 			return nil, fmt.Errorf("attach: %w", err)
 		}
 		defer l.Close()
+		links[attach.to.Name] = l
 	}
-	err = errors.Join(h.serve(lb.RoundRobin, nil, out.Index, far.HardwareAddr),
-		h.coll.Variables["redirect_to"].Set(uint32(out.Index)), h.connect())
+	err = errors.Join(h.serve(lb.RoundRobin, nil, out.Index, far.HardwareAddr), h.connect(),
+		h.coll.Variables["drive_to"].Set(uint32(client.Index)), h.coll.Variables["redirect_to"].Set(uint32(out.Index)))
 	if err != nil {
 		return nil, err
 	}
 	rate := func(program string) func() (float64, error) {
-		return func() (float64, error) { return h.rate(program, in.Index, o.repeat) }
+		return func() (float64, error) {
+			if err := links[in.Name].Update(h.coll.Programs[program]); err != nil {
+				return 0, fmt.Errorf("attach %s: %w", program, err)
+			}
+			return h.rate(program, o.repeat)
+		}
 	}
 	figures, err := interleave(o.groups, []func() (float64, error){rate("live_redirect"), rate("live_weir")})
 	if err != nil {
@@ -115,30 +128,25 @@ func veth(name string) (near, far *net.Interface, err error) {
 	return ends[0], ends[1], nil
 }
 
-// rate drives live frames through a program, as if received on ifindex, and
-// returns the million packets a second that arrived at the far end. A few are
+// rate drives live frames to the router, which runs the program named, and
+// returns the million packets a second that arrived behind it. A few are
 // lost when the receiving side gets the CPU too late; many would say nothing.
-func (h *harness) rate(program string, ifindex, repeat int) (float64, error) {
+func (h *harness) rate(forwarder string, repeat int) (float64, error) {
 	var before, after uint64
-	frame := h.sent.header()
 	if err := h.coll.Variables["arrived"].Get(&before); err != nil {
 		return 0, err
 	}
 	began := time.Now()
-	_, err := h.coll.Programs[program].Run(&ebpf.RunOptions{
-		Data: frame, Repeat: uint32(repeat), Flags: liveFrames,
-		// struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
-		Context: []uint32{0, uint32(len(frame)), 0, uint32(ifindex), 0, 0},
-	})
+	_, err := h.coll.Programs["live_drive"].Run(&ebpf.RunOptions{Data: h.sent.header(), Repeat: uint32(repeat), Flags: liveFrames})
 	took := time.Since(began)
 	if err != nil {
-		return 0, fmt.Errorf("run %s: %w", program, err)
+		return 0, fmt.Errorf("drive packets: %w", err)
 	}
 	if err := h.coll.Variables["arrived"].Get(&after); err != nil {
 		return 0, err
 	}
 	if lost := repeat - int(after-before); lost > repeat/4 {
-		return 0, fmt.Errorf("run %s: %d of %d packets did not arrive", program, lost, repeat)
+		return 0, fmt.Errorf("%s: %d of %d packets did not arrive", forwarder, lost, repeat)
 	}
 	return float64(after-before) / 1e6 / took.Seconds(), nil
 }
