@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 GO ?= go
 
-.PHONY: help build generate lint test test-kernels
+.PHONY: help build generate lint test test-kernels bench
 help: ## print the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
 
@@ -10,7 +10,7 @@ build: ## bin/weir
 
 generate: ## the Go binding and objects of the BPF programs (needs clang-19)
 	scripts/setup clang-19 llvm-19 libbpf-dev
-	cd bpf && $(GO) generate ./...
+	$(GO) generate ./bpf ./test/bench
 
 lint: ## formatting, vet, and that the committed BPF objects match their sources
 	test -z "$$(gofmt -l .)"
@@ -25,3 +25,7 @@ test: lint build ## everything CI runs (root: BPF and network namespaces)
 
 test-kernels: ## the tests that need a kernel on Debian's 6.1 and 6.12, emulated (root: to install what it needs)
 	GO="$(GO)" scripts/test-kernels
+
+bench: ## nanoseconds a packet, as a table and bin/bench.json (root; some minutes; an idle machine)
+	mkdir -p bin
+	GODEBUG=asyncpreemptoff=1 $(GO) run ./test/bench -json bin/bench.json

@@ -47,6 +47,8 @@ type Interface struct {
 type Table struct {
 	Capacity uint64 `json:"capacity"`
 	Used     uint64 `json:"used"`
+	// Connections that left a full table for new ones, by class.
+	Evictions map[string]uint64 `json:"evictions"`
 }
 
 // Config is the configuration in force, and why a newer file is not.

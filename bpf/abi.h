@@ -23,7 +23,7 @@ enum limit {
 	MAX_ALLOW = 131072,
 	MAX_AFFINITY = 65536,
 	/* Next hops towards clients, learned by the program, come first. */
-	CLIENT_ADJACENCIES = 1024,
+	CLIENT_ADJACENCIES = 16384,
 	MAX_ADJACENCIES = CLIENT_ADJACENCIES + MAX_BACKENDS,
 };
 
@@ -67,6 +67,15 @@ enum conn_state {
 	CONN_UDP,
 };
 
+/* Who leaves a full table for a new connection: lower classes first. */
+enum eviction_class {
+	CLASS_FREE,		/* nobody: the way is free, or its connection expired */
+	CLASS_CLOSING,
+	CLASS_UNPROVEN,		/* half-open, unanswered UDP, never confirmed TCP */
+	CLASS_IDLE_UDP,
+	CLASS_COUNT,
+};
+
 enum conn_flag {
 	CONN_ANSWERED = 1,	/* the backend has sent something */
 	CONN_CONFIRMED = 2,	/* the client acknowledged the backend's SYN-ACK */
@@ -74,15 +83,13 @@ enum conn_flag {
 	CONN_FIN_BACKEND = 8,
 };
 
-/* Aligned to 4, so that map keys that hold one have no hidden padding: a byte
- * of padding that nobody sets makes equal keys differ. */
 struct addr {
 	union {
 		__u8 bytes[16];
 		__u32 words[4];
 		__u64 halves[2];
-	} __attribute__((packed, aligned(4)));
-} __attribute__((packed, aligned(4)));
+	};
+};
 
 /* One connection, both directions, one cache line. Fixed for what comes
  * later: networks, rewritten port and pool, mode. */
@@ -106,7 +113,7 @@ struct conn {
 	__u8 flags;		/* enum conn_flag */
 	__u16 generation;
 	__u32 opened;		/* tick */
-	__u32 reserved;
+	__u32 lock;		/* of the bucket, in its first way; held for one insert */
 };
 _Static_assert(sizeof(struct conn) == 64, "a connection is one cache line");
 
@@ -114,21 +121,25 @@ struct bucket {
 	struct conn ways[WAYS];
 };
 
+/* Keys name their padding and are multiples of 8 bytes: a byte of padding
+ * that nobody sets makes equal keys differ. */
 struct service_key {
 	struct addr vip;
 	__be16 port;
 	__u8 protocol;
-	__u8 pad;
+	__u8 pad[5];
 };
 
 /* Longest prefix wins: a port range is a set of prefixes, any port is none. */
 struct port_prefix_key {
 	__u32 prefixlen;
-	struct addr vip;
 	__u8 protocol;
+	__u8 pad[3];
+	struct addr vip;
 	__u8 port[2];		/* network order */
-	__u8 pad;
+	__u8 tail[6];
 };
+#define PORT_PREFIX_BITS (8 * (1 + 3 + 16))	/* before those of the port */
 
 struct allow_key {
 	__u32 prefixlen;
@@ -138,6 +149,7 @@ struct allow_key {
 
 struct affinity_key {
 	__u32 service;
+	__u32 pad;
 	struct addr client;
 };
 
@@ -146,10 +158,10 @@ struct affinity {
 	__u32 seen;		/* tick of the client's last new connection */
 };
 
-_Static_assert(sizeof(struct service_key) == 20, "no padding in keys");
-_Static_assert(sizeof(struct port_prefix_key) == 24, "no padding in keys");
-_Static_assert(sizeof(struct allow_key) == 24, "no padding in keys");
-_Static_assert(sizeof(struct affinity_key) == 20, "no padding in keys");
+_Static_assert(sizeof(struct service_key) == 24, "no hidden padding in keys");
+_Static_assert(sizeof(struct port_prefix_key) == 32, "no hidden padding in keys");
+_Static_assert(sizeof(struct allow_key) == 24, "no hidden padding in keys");
+_Static_assert(sizeof(struct affinity_key) == 24, "no hidden padding in keys");
 
 struct service {
 	struct addr vip;

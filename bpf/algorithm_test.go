@@ -83,8 +83,8 @@ func TestPortOrder(t *testing.T) {
 		}
 		h.put(t, LBMapAllow, LBAllowKey{Prefixlen: 32 + 128, Service: 3, Client: as16(f.client)}, uint32(1))
 		// Ports 64–95 are one prefix of 11 bits; any port is one of none.
-		h.put(t, LBMapPortRanges, LBPortPrefixKey{Prefixlen: 8*17 + 11, Vip: as16(f.vip), Protocol: 6, Port: [2]uint8{0, 64}}, uint32(2))
-		h.put(t, LBMapPortRanges, LBPortPrefixKey{Prefixlen: 8 * 17, Vip: as16(f.vip), Protocol: 6}, uint32(3))
+		h.put(t, LBMapPortRanges, LBPortPrefixKey{Prefixlen: 8*20 + 11, Vip: as16(f.vip), Protocol: 6, Port: [2]uint8{0, 64}}, uint32(2))
+		h.put(t, LBMapPortRanges, LBPortPrefixKey{Prefixlen: 8 * 20, Vip: as16(f.vip), Protocol: 6}, uint32(3))
 		for _, c := range []struct {
 			port   uint16
 			reason LBReason
@@ -116,7 +116,7 @@ func TestAffinity(t *testing.T) {
 				t.Errorf("port %d: backend %d, before it %d", port, got, first)
 			}
 		}
-		full := LBBackend{Address: as16(f.backends[first-1]), Port: be16(8080), Adjacency: 1024 + uint32(first), Service: 1}
+		full := LBBackend{Address: as16(f.backends[first-1]), Port: be16(8080), Adjacency: uint32(LBLimitCLIENT_ADJACENCIES) + uint32(first), Service: 1}
 		h.put(t, LBMapBackends, uint32(first), &full)
 		other := 0
 		for port := uint16(7010); other != 3-first && port < 7013; port++ {

@@ -14,8 +14,10 @@ static __always_inline void count(void *map, __u32 id, __u32 length, int opened,
 		return;
 	counter->packets += length > 0;
 	counter->bytes += length;
-	counter->opened += opened;
-	counter->refused += refused;
+	if (opened)
+		counter->opened++;
+	if (refused)
+		counter->refused++;
 }
 
 /* Per-CPU counters need no atomics: a program is not preempted by itself. */

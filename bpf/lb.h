@@ -6,6 +6,7 @@
 #include "adjacency.h"
 #include "conntrack.h"
 #include "finish.h"
+#include "learn.h"
 #include "parse.h"
 #include "scheduler.h"
 #include "service.h"
@@ -16,7 +17,6 @@ static __always_inline enum verdict open_connection(hook_ctx *ctx, struct packet
 	enum verdict verdict = find_service(p);
 	struct service *service;
 	struct backend *backend;
-	int learned;
 
 	if (verdict != VERDICT_CONTINUE)
 		return verdict;
@@ -32,13 +32,12 @@ static __always_inline enum verdict open_connection(hook_ctx *ctx, struct packet
 	backend = bpf_map_lookup_elem(&backends, &p->backend);
 	if (!backend)
 		return VERDICT_DROP;
+	p->translated_port = backend->port ? backend->port : p->destination_port;
 	p->client_adjacency = learn_client_adjacency(ctx);
-	learned = conn_learn(p, backend->port ? backend->port : p->destination_port, now);
-	if (!learned || !p->client_adjacency) {
+	if (!p->client_adjacency || !conn_learn(p, now)) {
 		p->reason = REASON_TABLE_FULL;
 		return VERDICT_DROP;
 	}
-	p->opened = learned == 2;
 	if (service->affinity)
 		remember_backend(p, now);
 	return VERDICT_CONTINUE;
@@ -75,9 +74,8 @@ static __always_inline enum verdict translate(hook_ctx *ctx, struct packet *p)
 static __always_inline enum verdict process(hook_ctx *ctx, struct packet *p)
 {
 	enum verdict verdict = parse(ctx, p), owner;
-	__u32 now = now_ticks();
 	struct conn *conn;
-	struct backend *backend;
+	__u32 now;
 
 	if (verdict == VERDICT_PASS)
 		return verdict;
@@ -87,6 +85,7 @@ static __always_inline enum verdict process(hook_ctx *ctx, struct packet *p)
 	if (verdict == VERDICT_DROP)
 		return p->from_backend ? VERDICT_PASS : VERDICT_DROP;
 
+	now = now_ticks();
 	conn = conn_find(p, now);
 	if (conn && !p->from_backend && conn->state == CONN_CLOSING &&
 	    (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
@@ -94,11 +93,9 @@ static __always_inline enum verdict process(hook_ctx *ctx, struct packet *p)
 		conn = 0;
 	}
 	if (conn) {
-		p->service = conn->service;
-		p->backend = conn->backend;
-		p->client_adjacency = conn->client_adjacency;
-		p->translated_port = p->from_backend ? conn->vip_port : conn->backend_port;
 		conn_track(conn, p, now);
+		if (!p->from_backend)
+			follow_client(ctx, p, conn);
 	} else if (p->from_backend) {
 		p->reason = REASON_NO_CONNECTION;
 		return VERDICT_PASS;
@@ -106,10 +103,17 @@ static __always_inline enum verdict process(hook_ctx *ctx, struct packet *p)
 		verdict = open_connection(ctx, p, now);
 		if (verdict != VERDICT_CONTINUE)
 			return verdict;
-		backend = bpf_map_lookup_elem(&backends, &p->backend);
-		p->translated_port = backend && backend->port ? backend->port : p->destination_port;
 	}
 	return translate(ctx, p);
+}
+
+/* The whole program, of either hook. */
+static __always_inline int journey(hook_ctx *ctx)
+{
+	struct packet p = {};
+
+	packet_linearise(ctx);
+	return finish(ctx, &p, process(ctx, &p));
 }
 
 #endif

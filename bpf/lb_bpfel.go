@@ -52,6 +52,7 @@ type LBAffinity struct {
 type LBAffinityKey struct {
 	_       structs.HostLayout
 	Service uint32
+	Pad     uint32
 	Client  LBAddr
 }
 
@@ -108,7 +109,7 @@ type LBConn struct {
 	Flags           uint8
 	Generation      uint16
 	Opened          uint32
-	Reserved        uint32
+	Lock            uint32
 }
 
 type LBConnFlag uint32
@@ -136,6 +137,16 @@ type LBCounter struct {
 	Bytes   uint64
 }
 
+type LBEvictionClass uint32
+
+const (
+	LBEvictionClassCLASS_FREE     LBEvictionClass = 0
+	LBEvictionClassCLASS_CLOSING  LBEvictionClass = 1
+	LBEvictionClassCLASS_UNPROVEN LBEvictionClass = 2
+	LBEvictionClassCLASS_IDLE_UDP LBEvictionClass = 3
+	LBEvictionClassCLASS_COUNT    LBEvictionClass = 4
+)
+
 type LBLimit uint32
 
 const (
@@ -146,8 +157,8 @@ const (
 	LBLimitMAX_SLOTS          LBLimit = 4194304
 	LBLimitMAX_ALLOW          LBLimit = 131072
 	LBLimitMAX_AFFINITY       LBLimit = 65536
-	LBLimitCLIENT_ADJACENCIES LBLimit = 1024
-	LBLimitMAX_ADJACENCIES    LBLimit = 132096
+	LBLimitCLIENT_ADJACENCIES LBLimit = 16384
+	LBLimitMAX_ADJACENCIES    LBLimit = 147456
 )
 
 type LBPinned struct {
@@ -160,10 +171,11 @@ type LBPinned struct {
 type LBPortPrefixKey struct {
 	_         structs.HostLayout
 	Prefixlen uint32
-	Vip       LBAddr
 	Protocol  uint8
+	Pad       [3]uint8
+	Vip       LBAddr
 	Port      [2]uint8
-	Pad       uint8
+	Tail      [6]uint8
 }
 
 type LBReason uint32
@@ -227,7 +239,7 @@ type LBServiceKey struct {
 	Vip      LBAddr
 	Port     uint16
 	Protocol uint8
-	Pad      uint8
+	Pad      [5]uint8
 }
 
 // Names of all BPF objects in the ELF.
@@ -241,8 +253,8 @@ const (
 	LBMapBackendCounters      = "backend_counters"
 	LBMapBackends             = "backends"
 	LBMapConns                = "conns"
+	LBMapEvictions            = "evictions"
 	LBMapExactPorts           = "exact_ports"
-	LBMapLocks                = "locks"
 	LBMapPinned               = "pinned"
 	LBMapPortRanges           = "port_ranges"
 	LBMapPositions            = "positions"
@@ -318,8 +330,8 @@ type LBMapSpecs struct {
 	BackendCounters *ebpf.MapSpec `ebpf:"backend_counters"`
 	Backends        *ebpf.MapSpec `ebpf:"backends"`
 	Conns           *ebpf.MapSpec `ebpf:"conns"`
+	Evictions       *ebpf.MapSpec `ebpf:"evictions"`
 	ExactPorts      *ebpf.MapSpec `ebpf:"exact_ports"`
-	Locks           *ebpf.MapSpec `ebpf:"locks"`
 	Pinned          *ebpf.MapSpec `ebpf:"pinned"`
 	PortRanges      *ebpf.MapSpec `ebpf:"port_ranges"`
 	Positions       *ebpf.MapSpec `ebpf:"positions"`
@@ -371,8 +383,8 @@ type LBMaps struct {
 	BackendCounters *ebpf.Map `ebpf:"backend_counters"`
 	Backends        *ebpf.Map `ebpf:"backends"`
 	Conns           *ebpf.Map `ebpf:"conns"`
+	Evictions       *ebpf.Map `ebpf:"evictions"`
 	ExactPorts      *ebpf.Map `ebpf:"exact_ports"`
-	Locks           *ebpf.Map `ebpf:"locks"`
 	Pinned          *ebpf.Map `ebpf:"pinned"`
 	PortRanges      *ebpf.Map `ebpf:"port_ranges"`
 	Positions       *ebpf.Map `ebpf:"positions"`
@@ -392,8 +404,8 @@ func (m *LBMaps) Close() error {
 		m.BackendCounters,
 		m.Backends,
 		m.Conns,
+		m.Evictions,
 		m.ExactPorts,
-		m.Locks,
 		m.Pinned,
 		m.PortRanges,
 		m.Positions,

@@ -28,8 +28,6 @@ volatile const __u8 cfg_companion = 0;
 MAP(pinned, BPF_MAP_TYPE_ARRAY, __u32, struct pinned, 1, 0);
 /* Connections · program · program, daemon by mmap · expiry, eviction. */
 MAP(conns, BPF_MAP_TYPE_ARRAY, __u32, struct bucket, 1024, BPF_F_MMAPABLE);
-/* Lock word of each bucket · program · program · held for one insert. */
-MAP(locks, BPF_MAP_TYPE_ARRAY, __u32, __u32, 1024, 0);
 /* Addresses that matter, enum role bits · daemon · program · daemon. */
 MAP(roles, BPF_MAP_TYPE_HASH, struct addr, enum role, MAX_SERVICES + MAX_BACKENDS, BPF_F_NO_PREALLOC);
 /* Services by exact port, by range or any port · daemon · program · daemon. */
@@ -45,8 +43,9 @@ MAP(services, BPF_MAP_TYPE_ARRAY, __u32, struct service, MAX_SERVICES, BPF_F_MMA
 MAP(backends, BPF_MAP_TYPE_ARRAY, __u32, struct backend, MAX_BACKENDS, BPF_F_MMAPABLE);
 /* slot → backend id · daemon · program · a newer table. */
 MAP(slots, BPF_MAP_TYPE_ARRAY, __u32, __u32, MAX_SLOTS, 0);
-/* Next hops · daemon; towards clients the program · program · never. */
-MAP(adjacencies, BPF_MAP_TYPE_ARRAY, __u32, struct adjacency, MAX_ADJACENCIES, 0);
+/* Next hops · daemon; towards clients the program · program · no connection
+ * names it. */
+MAP(adjacencies, BPF_MAP_TYPE_ARRAY, __u32, struct adjacency, MAX_ADJACENCIES, BPF_F_MMAPABLE);
 /* Round-robin position of a service, open connections of a backend ·
  * program, atomically · program, daemon · never. */
 MAP(positions, BPF_MAP_TYPE_ARRAY, __u32, __u64, MAX_SERVICES, 0);
@@ -54,6 +53,7 @@ MAP(active, BPF_MAP_TYPE_ARRAY, __u32, __u64, MAX_BACKENDS, BPF_F_MMAPABLE);
 /* Counters, a copy a CPU so that no atomics are needed. */
 MAP(reason_counters, BPF_MAP_TYPE_PERCPU_ARRAY, enum reason, struct counter, REASON_COUNT, 0);
 MAP(service_counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct service_counter, MAX_SERVICES, 0);
+MAP(evictions, BPF_MAP_TYPE_PERCPU_ARRAY, enum eviction_class, __u64, CLASS_COUNT, 0);
 MAP(backend_counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct service_counter, MAX_BACKENDS, 0);
 
 /* Enums that no map holds whole; a variable of each keeps it in BTF, from

@@ -83,7 +83,7 @@ func (h *hook) serve(t *testing.T, f family) {
 	})
 	for i, backend := range f.backends {
 		id := uint32(i + 1)
-		adjacency := 1024 + id
+		adjacency := uint32(LBLimitCLIENT_ADJACENCIES) + id
 		h.put(t, "roles", as16(backend), uint32(LBRoleROLE_BACKEND))
 		h.put(t, "backends", id, LBBackend{Address: as16(backend), Port: be16(8080), Weight: 1, Adjacency: adjacency, Service: 1})
 		h.put(t, "adjacencies", adjacency, LBAdjacency{
@@ -254,6 +254,24 @@ func TestUDP(t *testing.T) {
 				if want := s[1].udp(63, sum); string(out[14:]) != string(want[14:]) {
 					t.Errorf("checksum %v:\n got %x\nwant %x", sum, out[14:], want[14:])
 				}
+			}
+		}
+	})
+}
+
+// TestClientMoves: replies follow the client's packets when those begin to
+// arrive from another neighbour.
+func TestClientMoves(t *testing.T) {
+	each(t, func(t *testing.T, h hook, f family) {
+		h.run(t, segment{f.client, f.vip, 4000, 80, synFlag, 100, 0}.tcp(64))
+		reply := segment{f.backends[0], f.client, 8080, 4000, synFlag | ackFlag, 900, 101}.tcp(64)
+		for _, router := range [][6]byte{{2, 0, 0, 0, 9, 1}, {2, 0, 0, 0, 9, 2}} {
+			packet := segment{f.client, f.vip, 4000, 80, ackFlag, 101, 901}.tcp(64)
+			copy(packet[6:], router[:])
+			h.run(t, packet)
+			_, out := h.run(t, reply)
+			if [6]byte(out[:6]) != router {
+				t.Errorf("the reply went to %x, the client's packet came from %x", out[:6], router)
 			}
 		}
 	})

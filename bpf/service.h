@@ -31,7 +31,7 @@ static __always_inline enum verdict find_service(struct packet *p)
 
 	if (!id) {
 		struct port_prefix_key range = {
-			.prefixlen = 8 * (16 + 1 + 2),
+			.prefixlen = PORT_PREFIX_BITS + 16,
 			.vip = p->destination,
 			.protocol = p->protocol,
 		};

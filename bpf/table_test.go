@@ -19,7 +19,7 @@ func smallTable(t *testing.T, buckets uint32) hook {
 	if err != nil {
 		t.Fatal(err)
 	}
-	spec.Maps[LBMapConns].MaxEntries, spec.Maps[LBMapLocks].MaxEntries = buckets, buckets
+	spec.Maps[LBMapConns].MaxEntries = buckets
 	if err := spec.Variables["cfg_bucket_mask"].Set(buckets - 1); err != nil {
 		t.Fatal(err)
 	}
@@ -91,9 +91,24 @@ func TestFlood(t *testing.T) {
 			}
 		}
 	}
+	var evicted []uint64
+	if err := h.coll.Maps[LBMapEvictions].Lookup(LBEvictionClassCLASS_UNPROVEN, &evicted); err != nil {
+		t.Fatal(err)
+	}
+	// The table held 128 - 60 of the 20 000; those in full buckets pushed out others.
+	if sum := total(evicted); sum < 19000 || sum > 20000-68 {
+		t.Errorf("%d evictions counted", sum)
+	}
 	if established != kept {
 		t.Errorf("%d of %d established connections are left", established, kept)
 	}
+}
+
+func total(perCPU []uint64) (sum uint64) {
+	for _, n := range perCPU {
+		sum += n
+	}
+	return sum
 }
 
 // TestConcurrentInserts has two CPUs open the same connections, to 70 % of

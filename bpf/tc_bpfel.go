@@ -23,8 +23,8 @@ const (
 	TCMapBackendCounters      = "backend_counters"
 	TCMapBackends             = "backends"
 	TCMapConns                = "conns"
+	TCMapEvictions            = "evictions"
 	TCMapExactPorts           = "exact_ports"
-	TCMapLocks                = "locks"
 	TCMapPinned               = "pinned"
 	TCMapPortRanges           = "port_ranges"
 	TCMapPositions            = "positions"
@@ -100,8 +100,8 @@ type TCMapSpecs struct {
 	BackendCounters *ebpf.MapSpec `ebpf:"backend_counters"`
 	Backends        *ebpf.MapSpec `ebpf:"backends"`
 	Conns           *ebpf.MapSpec `ebpf:"conns"`
+	Evictions       *ebpf.MapSpec `ebpf:"evictions"`
 	ExactPorts      *ebpf.MapSpec `ebpf:"exact_ports"`
-	Locks           *ebpf.MapSpec `ebpf:"locks"`
 	Pinned          *ebpf.MapSpec `ebpf:"pinned"`
 	PortRanges      *ebpf.MapSpec `ebpf:"port_ranges"`
 	Positions       *ebpf.MapSpec `ebpf:"positions"`
@@ -153,8 +153,8 @@ type TCMaps struct {
 	BackendCounters *ebpf.Map `ebpf:"backend_counters"`
 	Backends        *ebpf.Map `ebpf:"backends"`
 	Conns           *ebpf.Map `ebpf:"conns"`
+	Evictions       *ebpf.Map `ebpf:"evictions"`
 	ExactPorts      *ebpf.Map `ebpf:"exact_ports"`
-	Locks           *ebpf.Map `ebpf:"locks"`
 	Pinned          *ebpf.Map `ebpf:"pinned"`
 	PortRanges      *ebpf.Map `ebpf:"port_ranges"`
 	Positions       *ebpf.Map `ebpf:"positions"`
@@ -174,8 +174,8 @@ func (m *TCMaps) Close() error {
 		m.BackendCounters,
 		m.Backends,
 		m.Conns,
+		m.Evictions,
 		m.ExactPorts,
-		m.Locks,
 		m.Pinned,
 		m.PortRanges,
 		m.Positions,

@@ -7,10 +7,7 @@
 SEC("tc")
 int weir_tc(hook_ctx *ctx)
 {
-	struct packet p = {};
-
-	packet_linearise(ctx);
-	return finish(ctx, &p, process(ctx, &p));
+	return journey(ctx);
 }
 
 char __license[] SEC("license") = "Dual BSD/GPL";

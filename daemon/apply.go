@@ -251,7 +251,7 @@ func (d *Daemon) save() error {
 	return nil
 }
 
-// sweep forgets what no connection names any more and corrects the counts of
+// sweep forgets what no connection names any more, and corrects the counts of
 // open connections: those of connections that just fell silent drift.
 func (d *Daemon) sweep() error {
 	before := map[uint32]uint64{}
@@ -263,6 +263,7 @@ func (d *Daemon) sweep() error {
 		}
 		before[id] = n
 	}
+	last := d.usage
 	if err := d.count(); err != nil {
 		return err
 	}
@@ -277,6 +278,9 @@ func (d *Daemon) sweep() error {
 				return err
 			}
 		}
+	}
+	if err := d.programs.Tables.FreeHops(last, d.usage); err != nil {
+		return err
 	}
 	return d.reconciler.Sweep(d.usage)
 }

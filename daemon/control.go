@@ -133,6 +133,10 @@ func (d *Daemon) status() (*api.Status, error) {
 		Table:     api.Table{Capacity: d.programs.Tables.ConnCapacity(), Used: d.usage.Total},
 		Reconcile: d.wrote,
 	}
+	var err error
+	if s.Table.Evictions, err = d.programs.Tables.Evictions(); err != nil {
+		return nil, err
+	}
 	programs, err := d.programs.Stats()
 	if err != nil {
 		return nil, err

@@ -78,7 +78,6 @@ func load(read func() (*ebpf.CollectionSpec, error), o Options, made *bpf.LBPinn
 		return nil, err
 	}
 	spec.Maps[bpf.LBMapConns].MaxEntries = made.BucketMask + 1
-	spec.Maps[bpf.LBMapLocks].MaxEntries = made.BucketMask + 1
 	if err := errors.Join(
 		spec.Variables["cfg_bucket_mask"].Set(made.BucketMask),
 		spec.Variables["cfg_hash_key"].Set(made.HashKey),

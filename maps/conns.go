@@ -24,6 +24,7 @@ type Conn struct {
 	VIPPort           uint16
 	BackendPort       uint16
 	Service, Backend  uint32
+	Hop               uint32 // adjacency towards the client
 	State             string // half_open, established, closing, udp
 	Age, Idle         time.Duration
 	Active, Confirmed bool
@@ -62,7 +63,7 @@ func (t *Tables) EachConn(do func(Conn) bool) error {
 			Protocol: protocolOf(c.Protocol),
 			Client:   netip.AddrPortFrom(addressOf(c.Client), networkOrder(c.ClientPort)),
 			VIPPort:  networkOrder(c.VipPort), BackendPort: networkOrder(c.BackendPort),
-			Service: c.Service, Backend: c.Backend,
+			Service: c.Service, Backend: c.Backend, Hop: c.ClientAdjacency,
 			State:  stateNames[state],
 			Age:    duration(max(now-c.Opened, idle)),
 			Idle:   duration(idle),
@@ -151,6 +152,7 @@ func entries(m *ebpf.Map) (n uint64, err error) {
 type Usage struct {
 	Services, Backends map[uint32]uint64 // connections that name the id
 	Active             map[uint32]uint64 // of those, open ones, by backend
+	IdleHops           map[uint32]bool   // adjacencies towards clients that no connection names
 	Total              uint64
 }
 
@@ -165,8 +167,12 @@ func (t *Tables) SetActive(backend uint32, n uint64) error {
 // Sweep counts the connections of every id. Expired entries count as none:
 // no packet can meet them.
 func (t *Tables) Sweep() (Usage, error) {
-	u := Usage{map[uint32]uint64{}, map[uint32]uint64{}, map[uint32]uint64{}, 0}
+	u := Usage{map[uint32]uint64{}, map[uint32]uint64{}, map[uint32]uint64{}, map[uint32]bool{}, 0}
+	if err := t.eachClientHop(func(hop uint32) { u.IdleHops[hop] = true }); err != nil {
+		return u, err
+	}
 	err := t.EachConn(func(c Conn) bool {
+		delete(u.IdleHops, c.Hop)
 		u.Services[c.Service]++
 		u.Backends[c.Backend]++
 		if c.Active {

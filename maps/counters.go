@@ -86,6 +86,29 @@ func (t *Tables) Reasons() ([]Reason, error) {
 	return reasons, nil
 }
 
+// evictionNames are the classes of enum eviction_class whose connections make
+// room for new ones.
+var evictionNames = map[bpf.LBEvictionClass]string{
+	bpf.LBEvictionClassCLASS_CLOSING: "closing", bpf.LBEvictionClassCLASS_UNPROVEN: "unproven",
+	bpf.LBEvictionClassCLASS_IDLE_UDP: "idle_udp",
+}
+
+// Evictions returns how many connections of each class left a full table for
+// a new one.
+func (t *Tables) Evictions() (map[string]uint64, error) {
+	all := map[string]uint64{}
+	for class, name := range evictionNames {
+		var perCPU []uint64
+		if err := t.byName[bpf.LBMapEvictions].Lookup(class, &perCPU); err != nil {
+			return nil, fmt.Errorf("read map evictions: %w", err)
+		}
+		for _, n := range perCPU {
+			all[name] += n
+		}
+	}
+	return all, nil
+}
+
 // Active returns the open connections of a backend's id: half-open and
 // established ones, and UDP.
 func (t *Tables) Active(backend uint32) (uint64, error) {

@@ -32,6 +32,7 @@ type Tables struct {
 	services *ebpf.Memory
 	backends *ebpf.Memory
 	active   *ebpf.Memory
+	hops     *ebpf.Memory
 }
 
 // New returns Tables over the maps of a loaded collection, by their C names.
@@ -41,7 +42,7 @@ func New(byName map[string]*ebpf.Map) (*Tables, error) {
 	t := &Tables{byName: byName}
 	for name, memory := range map[string]**ebpf.Memory{
 		bpf.LBMapConns: &t.conns, bpf.LBMapServices: &t.services,
-		bpf.LBMapBackends: &t.backends, bpf.LBMapActive: &t.active,
+		bpf.LBMapBackends: &t.backends, bpf.LBMapActive: &t.active, bpf.LBMapAdjacencies: &t.hops,
 	} {
 		mapped, err := byName[name].Memory()
 		if err != nil {

@@ -69,6 +69,9 @@ func (t *Tables) Unpublish(key lb.ServiceKey) error {
 	return eachPortKey(key, func(name string, k any) error { return t.remove(name, k) })
 }
 
+// portPrefixBits is PORT_PREFIX_BITS of bpf/abi.h: what comes before the port.
+const portPrefixBits = 8 * uint32(unsafe.Offsetof(bpf.LBPortPrefixKey{}.Port)-unsafe.Offsetof(bpf.LBPortPrefixKey{}.Protocol))
+
 func eachPortKey(key lb.ServiceKey, do func(name string, key any) error) error {
 	vip, protocol := address(key.Address), protocols[key.Protocol]
 	if key.Ports.First == key.Ports.Last {
@@ -76,7 +79,7 @@ func eachPortKey(key lb.ServiceKey, do func(name string, key any) error) error {
 	}
 	for _, p := range portPrefixes(key.Ports) {
 		k := bpf.LBPortPrefixKey{
-			Prefixlen: 8*(16+1) + p.bits, Vip: vip, Protocol: protocol,
+			Prefixlen: portPrefixBits + p.bits, Vip: vip, Protocol: protocol,
 			Port: [2]uint8{uint8(p.port >> 8), uint8(p.port)},
 		}
 		if err := do(bpf.LBMapPortRanges, &k); err != nil {

@@ -89,6 +89,7 @@ var (
 	interfaceOK    = desc("interface_attached", "1 where weir is attached to an interface.", "interface", "attach")
 	tableUsed      = desc("table_connections", "Connections in the table.")
 	tableCapacity  = desc("table_capacity_connections", "Connections that the table can hold.")
+	evictions      = desc("table_evictions_total", "Connections that left a full table for new ones, by class.", "class")
 	reconcileTime  = desc("reconcile_duration_seconds", "Duration of the last writing of the maps.")
 	reconcileError = desc("reconcile_errors_total", "Times that the maps could not be written.")
 	reconcileLast  = desc("reconcile_last_success_timestamp_seconds", "When the maps were last written.")
@@ -99,7 +100,7 @@ var (
 
 	all = []*prometheus.Desc{
 		servicePackets, serviceBytes, serviceOpened, serviceActive, serviceRefused, backendPackets, backendBytes, backendOpened,
-		backendActive, backendState, backendWeight, backendLatency, drops, interfaceOK, tableUsed, tableCapacity, reconcileTime,
+		backendActive, backendState, backendWeight, backendLatency, drops, interfaceOK, tableUsed, tableCapacity, evictions, reconcileTime,
 		reconcileError, reconcileLast, configOK, programRuns, programTime, buildInfo,
 	}
 	states = []string{"up", "down", "drain", "unknown"}
@@ -129,6 +130,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	e.gauge(buildInfo, 1, s.Version)
 	e.gauge(tableUsed, float64(s.Table.Used))
 	e.gauge(tableCapacity, float64(s.Table.Capacity))
+	for class, n := range s.Table.Evictions {
+		e.counter(evictions, float64(n), class)
+	}
 	e.gauge(reconcileTime, s.Reconcile.DurationS)
 	e.counter(reconcileError, float64(s.Reconcile.Errors))
 	e.gauge(reconcileLast, float64(s.Reconcile.LastSuccess.Unix()))

@@ -20,7 +20,7 @@ import (
 func sample(context.Context) (*api.Status, error) {
 	return &api.Status{
 		Version: "v1", Interfaces: []api.Interface{{Name: "eth0", Attach: "tc", OK: true}},
-		Drops: map[string]uint64{"not_allowed": 7}, Table: api.Table{Capacity: 100, Used: 3},
+		Drops: map[string]uint64{"not_allowed": 7}, Table: api.Table{Capacity: 100, Used: 3, Evictions: map[string]uint64{"closing": 4}},
 		Reconcile: api.Reconcile{LastSuccess: time.Unix(1000, 0)}, Programs: []api.Program{{Name: "weir_tc", Runs: 9, RuntimeS: 2}},
 		Services: []api.Service{{Name: "web", Packets: 5, Backends: []api.Backend{{
 			Address: "2001:db8::1", Port: 80, State: "down", CheckLatencyMS: 1.5, Connections: api.BackendConnections{Active: 2, Opened: 4},
@@ -40,13 +40,16 @@ weir_backend_state{backend="[2001:db8::1]:80",service="web",state="up"} 0
 # HELP weir_drops_packets_total Packets dropped, by reason.
 # TYPE weir_drops_packets_total counter
 weir_drops_packets_total{reason="not_allowed"} 7
+# HELP weir_table_evictions_total Connections that left a full table for new ones, by class.
+# TYPE weir_table_evictions_total counter
+weir_table_evictions_total{class="closing"} 4
 # HELP weir_backend_check_latency_seconds Duration of a backend's last successful check.
 # TYPE weir_backend_check_latency_seconds gauge
 weir_backend_check_latency_seconds{backend="[2001:db8::1]:80",service="web"} 0.0015
 `
 	c := collector{sample}
 	if err := testutil.CollectAndCompare(c, strings.NewReader(want),
-		"weir_backend_state", "weir_drops_packets_total", "weir_backend_check_latency_seconds"); err != nil {
+		"weir_backend_state", "weir_table_evictions_total", "weir_drops_packets_total", "weir_backend_check_latency_seconds"); err != nil {
 		t.Error(err)
 	}
 	problems, err := testutil.CollectAndLint(c)
