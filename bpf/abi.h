@@ -113,7 +113,7 @@ struct conn {
 	__u8 flags;		/* enum conn_flag */
 	__u16 generation;
 	__u32 opened;		/* tick */
-	__u32 lock;		/* of the bucket, in its first way; held for one insert */
+	__u32 tags;		/* in a bucket's first way: three bits a way, and its lock */
 };
 _Static_assert(sizeof(struct conn) == 64, "a connection is one cache line");
 

@@ -31,11 +31,13 @@ static __always_inline __u32 now_ticks(void)
 	return bpf_ktime_get_coarse_ns() >> TICK_SHIFT;
 }
 
-/* Where a connection may lie: two buckets, and the way at which its search
- * begins in both, so that most are found in the first line that is read. */
+/* Where a connection may lie: two buckets, the way at which its search begins
+ * in both, so that most are found in the first line that is read, and the tag
+ * that tells most others apart without reading their lines. */
 struct home {
 	__u32 first, second;
 	__u32 way;
+	__u32 tag;		/* 1..7; 0: no connection has been there */
 };
 
 /* Both directions hash the client's endpoint, so they meet in one entry. */
@@ -45,16 +47,16 @@ static __always_inline struct home conn_home(const struct packet *p)
 	__be16 port = p->from_backend ? p->destination_port : p->source_port;
 	__u64 hash = hash_endpoint(client, port, p->protocol);
 	__u32 first = hash & cfg_bucket_mask, second = (hash >> 32) & cfg_bucket_mask;
+	__u32 tag = (hash >> 58) & 7;
 
 	if (first == second)
 		second = first ^ 1;
-	return (struct home){ first, second, hash >> 61 };
+	return (struct home){ first, second, hash >> 61, tag ? tag : 7 };
 }
 
-/* The i-th way of a search: neighbours first, which share a pair of lines. */
-static __always_inline __u32 nth_way(__u32 way, __u32 i)
+static __always_inline __u32 way_tag(const struct bucket *bucket, __u32 way)
 {
-	return (way ^ i) % WAYS;
+	return (*(volatile const __u32 *)&bucket->ways[0].tags >> (3 * way)) & 7;
 }
 
 static __always_inline int same_address(const struct addr *a, const struct addr *b)
@@ -135,28 +137,28 @@ static __always_inline int conn_read(const struct conn *conn, struct packet *p, 
 	return 1;
 }
 
-static __always_inline struct conn *bucket_find(__u32 index, __u32 way, struct packet *p, const struct wanted *wanted,
-						__u32 now)
-{
-	struct bucket *bucket = bpf_map_lookup_elem(&conns, &index);
-
-	if (!bucket)
-		return 0;
-	for (__u32 i = 0; i < WAYS; i++)
-		if (conn_read(&bucket->ways[nth_way(way, i)], p, wanted, now))
-			return &bucket->ways[nth_way(way, i)];
-	return 0;
-}
-
-/* The packet's connection, or null; fills in p's service, backend, client
+/* The packet's connection, or null; p takes over its service, backend, client
  * adjacency and translated port. */
 static __always_inline struct conn *conn_find(struct packet *p, __u32 now)
 {
 	struct wanted wanted = conn_wanted(p);
 	struct home at = conn_home(p);
-	struct conn *conn = bucket_find(at.first, at.way, p, &wanted, now);
+	struct bucket *first = bpf_map_lookup_elem(&conns, &at.first);
+	struct bucket *second = bpf_map_lookup_elem(&conns, &at.second);
 
-	return conn ? conn : bucket_find(at.second, at.way, p, &wanted, now);
+	if (!first || !second)
+		return 0;
+	for (__u32 i = 0; i < 2 * WAYS; i++) {
+		struct bucket *bucket = i < WAYS ? first : second;
+		__u32 way = (at.way ^ i) % WAYS;
+
+		/* Tags may lie in another line; the likeliest way needs none. */
+		if (i && way_tag(bucket, way) != at.tag)
+			continue;
+		if (conn_read(&bucket->ways[way], p, &wanted, now))
+			return &bucket->ways[way];
+	}
+	return 0;
 }
 
 static __always_inline void count_active(__u32 backend, __s64 change)

@@ -16,12 +16,14 @@ static __always_inline __u64 hash_mix(__u64 x)
 	return x ^ (x >> 33);
 }
 
-/* Hash of an address, a port (network order) and a protocol under cfg_hash_key. */
+/* Hash of an address, a port (network order) and a protocol under cfg_hash_key.
+ * Port and protocol share a word with the first 24 bits of the address, which
+ * no client can choose to cancel them out. */
 static __always_inline __u64 hash_endpoint(const struct addr *address, __be16 port, __u8 protocol)
 {
-	__u64 x = hash_mix(address->halves[0] ^ cfg_hash_key);
+	__u64 first = address->halves[0] ^ ((__u64)port << 8 | protocol);
 
-	return hash_mix(hash_mix(x + address->halves[1]) + ((__u64)port << 8 | protocol));
+	return hash_mix(hash_mix(first ^ cfg_hash_key) + address->halves[1]);
 }
 
 #endif

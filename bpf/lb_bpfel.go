@@ -109,7 +109,7 @@ type LBConn struct {
 	Flags           uint8
 	Generation      uint16
 	Opened          uint32
-	Lock            uint32
+	Tags            uint32
 }
 
 type LBConnFlag uint32

@@ -53,6 +53,14 @@ struct packet {
 };
 
 #define L3_OFFSET ETH_HLEN
+/* An Ethernet header of words: the kernel's, which is packed, would be loaded
+ * byte by byte. */
+struct ethernet {
+	__u16 destination[3];
+	__u16 source[3];
+	__be16 protocol;
+};
+
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
 #define TCP_RST 0x04
@@ -90,6 +98,19 @@ static __always_inline void packet_linearise(hook_ctx *ctx)
 static __always_inline __u32 packet_ifindex(hook_ctx *ctx)
 {
 	return ctx->ingress_ifindex;
+}
+
+/* Addresses are stored as they are loaded later, in halves: a load of two
+ * stores that lie apart waits for both. */
+static __always_inline void load_ipv4(struct addr *to, __be32 from)
+{
+	to->halves[1] = (__u64)from << 32 | bpf_htonl(0xffff);
+}
+
+static __always_inline void load_ipv6(struct addr *to, const struct in6_addr *from)
+{
+	to->halves[0] = ((const __u64 *)from)[0];
+	to->halves[1] = ((const __u64 *)from)[1];
 }
 
 /* One's-complement sum of replacing 16 bytes at `old` by `new` (RFC 1624).

@@ -57,12 +57,12 @@ static __always_inline int packet_translate(hook_ctx *ctx, struct packet *p)
 /* Sends the packet over the adjacency; returns the hook's action. */
 static __always_inline int packet_send(hook_ctx *ctx, const struct packet *p, const struct adjacency *next)
 {
-	struct ethhdr *eth = packet_start(ctx);
+	struct ethernet *eth = packet_start(ctx);
 
 	if ((void *)(eth + 1) > packet_end(ctx))
 		return XDP_DROP;
-	__builtin_memcpy(eth->h_dest, next->destination, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, next->source, ETH_ALEN);
+	__builtin_memcpy(eth->destination, next->destination, ETH_ALEN);
+	__builtin_memcpy(eth->source, next->source, ETH_ALEN);
 	if (next->ifindex == ctx->ingress_ifindex)
 		return XDP_TX;
 	return bpf_redirect(next->ifindex, 0);

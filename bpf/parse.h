@@ -30,9 +30,8 @@ static __always_inline enum verdict parse_ipv4(hook_ctx *ctx, struct packet *p)
 
 	if ((void *)(ip + 1) > packet_end(ctx))
 		return broken(p, REASON_TRUNCATED);
-	p->source.words[2] = p->destination.words[2] = bpf_htonl(0xffff);
-	p->source.words[3] = ip->saddr;
-	p->destination.words[3] = ip->daddr;
+	load_ipv4(&p->source, ip->saddr);
+	load_ipv4(&p->destination, ip->daddr);
 	p->protocol = ip->protocol;
 	p->ttl = ip->ttl;
 	header = ip->ihl * 4;
@@ -57,8 +56,8 @@ static __always_inline enum verdict parse_ipv6(hook_ctx *ctx, struct packet *p)
 	if ((void *)(ip6 + 1) > packet_end(ctx))
 		return broken(p, REASON_TRUNCATED);
 	p->ipv6 = 1;
-	__builtin_memcpy(&p->source, &ip6->saddr, 16);
-	__builtin_memcpy(&p->destination, &ip6->daddr, 16);
+	load_ipv6(&p->source, &ip6->saddr);
+	load_ipv6(&p->destination, &ip6->daddr);
 	p->protocol = ip6->nexthdr;
 	p->ttl = ip6->hop_limit;
 	if (ip6->version != 6)
@@ -130,16 +129,16 @@ static __always_inline enum verdict parse_udp(hook_ctx *ctx, struct packet *p)
 /* Fills p. PASS: not IP. DROP: broken, with the reason. */
 static __always_inline enum verdict parse(hook_ctx *ctx, struct packet *p)
 {
-	struct ethhdr *eth = packet_start(ctx);
+	struct ethernet *eth = packet_start(ctx);
 	enum verdict verdict;
 
 	p->length = packet_length(ctx);
 	p->reason = REASON_NOT_OURS;
 	if ((void *)(eth + 1) > packet_end(ctx))
 		return VERDICT_PASS;
-	if (eth->h_proto == bpf_htons(ETH_P_IP))
+	if (eth->protocol == bpf_htons(ETH_P_IP))
 		verdict = parse_ipv4(ctx, p);
-	else if (eth->h_proto == bpf_htons(ETH_P_IPV6))
+	else if (eth->protocol == bpf_htons(ETH_P_IPV6))
 		verdict = parse_ipv6(ctx, p);
 	else
 		return VERDICT_PASS;
