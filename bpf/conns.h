@@ -80,7 +80,8 @@ static __always_inline int conn_expired(const struct conn *conn, const struct se
 /* What a packet's entry holds: computed once, compared with every way. */
 struct wanted {
 	struct addr client;
-	__u64 ports;		/* as the entry's first eight bytes after the address */
+	struct addr peer;	/* the service's or the backend's */
+	__u64 ports;		/* as the entry's eight bytes after the client's address */
 	__u64 mask;		/* of those that the packet knows */
 };
 
@@ -99,12 +100,17 @@ static __always_inline struct wanted conn_wanted(const struct packet *p)
 		ports.client = p->destination_port;
 		ports.backend = p->source_port;
 		mask.backend = 0xffff;
-		return (struct wanted){ p->destination, ports.all, mask.all };
+		return (struct wanted){ p->destination, p->source, ports.all, mask.all };
 	}
 	ports.client = p->source_port;
-	ports.vip = p->destination_port;
-	mask.vip = 0xffff;
-	return (struct wanted){ p->source, ports.all, mask.all };
+	if (p->to_backend) {
+		ports.backend = p->destination_port;
+		mask.backend = 0xffff;
+	} else {
+		ports.vip = p->destination_port;
+		mask.vip = 0xffff;
+	}
+	return (struct wanted){ p->source, p->destination, ports.all, mask.all };
 }
 
 /* Is this live entry the packet's connection? Then p takes over what it says.
@@ -126,7 +132,7 @@ static __always_inline int conn_read(const struct conn *conn, struct packet *p, 
 	backend = bpf_map_lookup_elem(&backends, &backend_id);
 	if (!service || !backend || conn_expired(conn, service, now))
 		return 0;
-	if (p->from_backend ? !same_address(&backend->address, &p->source) : !same_address(&service->vip, &p->destination))
+	if (!same_address(p->from_backend || p->to_backend ? &backend->address : &service->vip, &wanted->peer))
 		return 0;
 	if (conn_word(conn).meta.generation != word.meta.generation)
 		return 0;

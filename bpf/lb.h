@@ -80,12 +80,16 @@ static __always_inline enum verdict process(hook_ctx *ctx, struct packet *p)
 	if (verdict == VERDICT_PASS)
 		return verdict;
 	owner = role(p);
-	if (owner != VERDICT_CONTINUE)
+	if (owner != VERDICT_CONTINUE && !p->to_backend)
 		return owner;
 	if (verdict == VERDICT_DROP)
-		return p->from_backend ? VERDICT_PASS : VERDICT_DROP;
+		return p->from_backend || p->to_backend ? VERDICT_PASS : VERDICT_DROP;
 
 	now = now_ticks();
+	if (owner != VERDICT_CONTINUE) {
+		conn_give_way(p, now);
+		return owner;
+	}
 	conn = conn_find(p, now);
 	if (conn && !p->from_backend && conn->state == CONN_CLOSING &&
 	    (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
