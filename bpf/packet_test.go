@@ -3,7 +3,6 @@
 package bpf
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -56,14 +55,7 @@ func (h *hook) put(t *testing.T, name string, key, value any) {
 	}
 }
 
-func as16(s string) LBAddr {
-	var a LBAddr
-	b := netip.MustParseAddr(s).As16()
-	if _, err := binary.Decode(b[:], binary.NativeEndian, &a); err != nil {
-		panic(err)
-	}
-	return a
-}
+func as16(s string) LBAddr { return LBAddr{Bytes: netip.MustParseAddr(s).As16()} }
 
 func be16(port uint16) uint16 { return port<<8 | port>>8 }
 
