@@ -77,10 +77,9 @@ static __always_inline int conn_expired(const struct conn *conn, const struct se
 	return now - conn->seen > conn_timeout(conn->state, service);
 }
 
-/* What a packet's entry holds: computed once, compared with every way. */
+/* The ports of a packet's entry: computed once, compared with every way. */
 struct wanted {
-	struct addr client;
-	__u64 ports;		/* as the entry's first eight bytes after the address */
+	__u64 ports;		/* as the entry's eight bytes after the client's address */
 	__u64 mask;		/* of those that the packet knows */
 };
 
@@ -93,40 +92,44 @@ union conn_ports {
 
 static __always_inline struct wanted conn_wanted(const struct packet *p)
 {
-	union conn_ports ports = {}, mask = { .client = 0xffff };
+	union conn_ports ports = { .client = p->source_port }, mask = { .client = 0xffff };
 
 	if (p->from_backend) {
 		ports.client = p->destination_port;
 		ports.backend = p->source_port;
 		mask.backend = 0xffff;
-		return (struct wanted){ p->destination, ports.all, mask.all };
+	} else if (p->to_backend) {
+		ports.backend = p->destination_port;
+		mask.backend = 0xffff;
+	} else {
+		ports.vip = p->destination_port;
+		mask.vip = 0xffff;
 	}
-	ports.client = p->source_port;
-	ports.vip = p->destination_port;
-	mask.vip = 0xffff;
-	return (struct wanted){ p->source, ports.all, mask.all };
+	return (struct wanted){ ports.all, mask.all };
 }
 
 /* Is this live entry the packet's connection? Then p takes over what it says.
  * Ports tell most others apart; the service and the backend, which are hot,
  * hold the addresses that the entry leaves out. The generation shows at the
  * end whether the entry became another connection's meanwhile. */
-static __always_inline int conn_read(const struct conn *conn, struct packet *p, const struct wanted *wanted, __u32 now)
+static __always_inline int conn_read(const struct conn *conn, struct packet *p, struct wanted wanted, __u32 now)
 {
+	const struct addr *client = p->from_backend ? &p->destination : &p->source;
+	const struct addr *peer = p->from_backend ? &p->source : &p->destination;
 	union conn_word word = conn_word(conn);
 	__u32 service_id = conn->service, backend_id = conn->backend, adjacency = conn->client_adjacency;
 	__be16 port = p->from_backend ? conn->vip_port : conn->backend_port;
 	struct service *service;
 	struct backend *backend;
 
-	if ((*(__u64 *)&conn->client_port & wanted->mask) != wanted->ports || !same_address(&conn->client, &wanted->client) ||
+	if ((*(__u64 *)&conn->client_port & wanted.mask) != wanted.ports || !same_address(&conn->client, client) ||
 	    conn->protocol != p->protocol || word.meta.state == CONN_FREE)
 		return 0;
 	service = bpf_map_lookup_elem(&services, &service_id);
 	backend = bpf_map_lookup_elem(&backends, &backend_id);
 	if (!service || !backend || conn_expired(conn, service, now))
 		return 0;
-	if (p->from_backend ? !same_address(&backend->address, &p->source) : !same_address(&service->vip, &p->destination))
+	if (!same_address(p->from_backend || p->to_backend ? &backend->address : &service->vip, peer))
 		return 0;
 	if (conn_word(conn).meta.generation != word.meta.generation)
 		return 0;
@@ -155,7 +158,7 @@ static __always_inline struct conn *conn_find(struct packet *p, __u32 now)
 		/* Tags may lie in another line; the likeliest way needs none. */
 		if (i && way_tag(bucket, way) != at.tag)
 			continue;
-		if (conn_read(&bucket->ways[way], p, &wanted, now))
+		if (conn_read(&bucket->ways[way], p, wanted, now))
 			return &bucket->ways[way];
 	}
 	return 0;

@@ -39,6 +39,23 @@ static __always_inline union conn_word conn_next(const struct packet *p, const s
 	return next;
 }
 
+/* A client speaks to a backend itself, from a port of which it has, or had, a
+ * connection to that backend through a VIP: what the backend answers must pass
+ * as it is. A closed connection gives way, and UDP, to which the last datagram
+ * tells what answers belong to; of open TCP the backend knows but one. A
+ * function of its own, as it is rarely asked for. */
+__noinline int conn_give_way(struct packet *p, __u32 now)
+{
+	struct conn *conn;
+
+	if (!p || (p->protocol == IPPROTO_TCP && !(p->tcp_flags & TCP_SYN)))
+		return 0;
+	conn = conn_find(p, now);
+	if (conn && (conn->state == CONN_CLOSING || conn->state == CONN_UDP))
+		conn_release(conn);
+	return 0;
+}
+
 /* Follows one packet of a connection. */
 static __always_inline void conn_track(struct conn *conn, const struct packet *p, __u32 now)
 {

@@ -11,13 +11,17 @@
 #include "scheduler.h"
 #include "service.h"
 
-/* A packet to a VIP without a connection: service, admission, a backend. */
-static __always_inline enum verdict open_connection(hook_ctx *ctx, struct packet *p, __u32 now)
+/* Whom a packet to a VIP without a connection asks for, whether it may, which
+ * backend it is given, and how replies will reach it. */
+__noinline int choose_backend(hook_ctx *ctx, struct packet *p, __u32 now)
 {
-	enum verdict verdict = find_service(p);
 	struct service *service;
 	struct backend *backend;
+	enum verdict verdict;
 
+	if (!p)
+		return VERDICT_DROP;
+	verdict = find_service(p);
 	if (verdict != VERDICT_CONTINUE)
 		return verdict;
 	verdict = admit(p);
@@ -34,12 +38,20 @@ static __always_inline enum verdict open_connection(hook_ctx *ctx, struct packet
 		return VERDICT_DROP;
 	p->translated_port = backend->port ? backend->port : p->destination_port;
 	p->client_adjacency = learn_client_adjacency(ctx);
+	return VERDICT_CONTINUE;
+}
+
+static __always_inline enum verdict open_connection(hook_ctx *ctx, struct packet *p, __u32 now)
+{
+	enum verdict verdict = choose_backend(ctx, p, now);
+
+	if (verdict != VERDICT_CONTINUE)
+		return verdict;
 	if (!p->client_adjacency || !conn_learn(p, now)) {
 		p->reason = REASON_TABLE_FULL;
 		return VERDICT_DROP;
 	}
-	if (service->affinity)
-		remember_backend(p, now);
+	remember_backend(p, now);
 	return VERDICT_CONTINUE;
 }
 
@@ -80,12 +92,16 @@ static __always_inline enum verdict process(hook_ctx *ctx, struct packet *p)
 	if (verdict == VERDICT_PASS)
 		return verdict;
 	owner = role(p);
-	if (owner != VERDICT_CONTINUE)
+	if (owner != VERDICT_CONTINUE && !p->to_backend)
 		return owner;
 	if (verdict == VERDICT_DROP)
-		return p->from_backend ? VERDICT_PASS : VERDICT_DROP;
+		return p->from_backend || p->to_backend ? VERDICT_PASS : VERDICT_DROP;
 
 	now = now_ticks();
+	if (owner != VERDICT_CONTINUE) {
+		conn_give_way(p, now);
+		return owner;
+	}
 	conn = conn_find(p, now);
 	if (conn && !p->from_backend && conn->state == CONN_CLOSING &&
 	    (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {

@@ -64,8 +64,7 @@ static __always_inline __u64 conn_rank(const struct conn *conn, __u32 now)
 	return rank_of(CLASS_UNPROVEN, conn);
 }
 
-/* conn_rank of one way; an expired one is freed, so that the next opener finds
- * it without asking for ranks. */
+/* conn_rank of one way; an expired one is freed. */
 __noinline __u64 way_rank(__u32 index, __u32 way, __u32 now)
 {
 	struct bucket *bucket = bpf_map_lookup_elem(&conns, &index);
@@ -100,17 +99,16 @@ __noinline __u32 bucket_free(__u32 index, __u32 begin)
 }
 
 /* The way of a bucket that must leave first: rank << 8 | way, or
- * NOT_EVICTABLE. A function of its own (not static), as is conn_learn, for
- * the verifier to walk its loop once and not once a path that leads here. */
+ * NOT_EVICTABLE. */
 __noinline __u64 bucket_victim(__u32 index, __u32 now)
 {
 	__u64 best = NOT_EVICTABLE;
 
-	for (__u32 i = 0; i < WAYS; i++) {
-		__u64 rank = way_rank(index, i, now);
+	for (__u32 way = 0; way < WAYS; way++) {
+		__u64 rank = way_rank(index, way, now);
 
-		if (rank != NOT_EVICTABLE && (rank << 8 | i) < best)
-			best = rank << 8 | i;
+		if (rank != NOT_EVICTABLE && (rank << 8 | way) < best)
+			best = rank << 8 | way;
 	}
 	return best;
 }

@@ -40,6 +40,7 @@ struct packet {
 	__u8 ttl;
 	__u8 has_checksum;
 	__u8 from_backend;
+	__u8 to_backend;	/* a client speaks to a backend itself */
 	__u8 opened;		/* this packet opened its connection */
 	__u32 sequence;		/* host order */
 	__u32 acknowledgment;	/* host order */

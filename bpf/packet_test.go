@@ -3,7 +3,6 @@
 package bpf
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -56,14 +55,7 @@ func (h *hook) put(t *testing.T, name string, key, value any) {
 	}
 }
 
-func as16(s string) LBAddr {
-	var a LBAddr
-	b := netip.MustParseAddr(s).As16()
-	if _, err := binary.Decode(b[:], binary.NativeEndian, &a); err != nil {
-		panic(err)
-	}
-	return a
-}
+func as16(s string) LBAddr { return LBAddr{Bytes: netip.MustParseAddr(s).As16()} }
 
 func be16(port uint16) uint16 { return port<<8 | port>>8 }
 
@@ -256,6 +248,36 @@ func TestUDP(t *testing.T) {
 				}
 			}
 		}
+	})
+}
+
+// TestDirect: a client that speaks to a backend itself, from the port of a
+// connection through the VIP that has ended, gets the backend's own answers.
+func TestDirect(t *testing.T) {
+	each(t, func(t *testing.T, h hook, f family) {
+		backend := f.backends[0]
+		pass := func(what string, frame []byte) {
+			t.Helper()
+			verdict, out := h.run(t, frame)
+			if verdict != h.pass || string(out) != string(frame) {
+				t.Errorf("%s: verdict %d, packet %x, want it to pass as it was", what, verdict, out)
+			}
+		}
+		for _, s := range []segment{
+			{f.client, f.vip, 4000, 80, synFlag, 100, 0}, {backend, f.client, 8080, 4000, synFlag | ackFlag, 900, 101},
+			{f.client, f.vip, 4000, 80, finFlag | ackFlag, 101, 901}, {backend, f.client, 8080, 4000, finFlag | ackFlag, 901, 102},
+		} {
+			h.run(t, s.tcp(64))
+		}
+		pass("SYN", segment{f.client, backend, 4000, 8080, synFlag, 700, 0}.tcp(64))
+		pass("SYN-ACK", segment{backend, f.client, 8080, 4000, synFlag | ackFlag, 50, 701}.tcp(64))
+
+		datagram := segment{f.client, f.vip, 5000, 80, 0, 0, 0}
+		h.run(t, datagram.udp(64, true))
+		chosen := f.backends[1] // round robin's next
+		pass("datagram", segment{f.client, chosen, 5000, 8080, 0, 0, 0}.udp(64, true))
+		pass("answer", segment{chosen, f.client, 8080, 5000, 0, 0, 0}.udp(64, true))
+		pass("another port's answer", segment{backend, f.client, 22, 4000, synFlag | ackFlag, 1, 1}.tcp(64))
 	})
 }
 

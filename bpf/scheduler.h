@@ -68,12 +68,23 @@ static __always_inline __u32 sticky_backend(const struct packet *p, const struct
 	return backend && backend->weight && backend->service == p->service ? id : 0;
 }
 
-static __always_inline void remember_backend(const struct packet *p, __u32 now)
+/* Keeps where the client of a service with affinity went. */
+__noinline int remember_backend(struct packet *p, __u32 now)
 {
-	struct affinity_key key = { .service = p->service, .client = p->source };
-	struct affinity value = { .backend = p->backend, .seen = now };
+	struct affinity_key key = {};
+	struct affinity value = {};
+	struct service *service;
 
-	bpf_map_update_elem(&affinities, &key, &value, BPF_ANY);
+	if (!p)
+		return 0;
+	service = bpf_map_lookup_elem(&services, &p->service);
+	if (!service || !service->affinity)
+		return 0;
+	key.service = p->service;
+	key.client = p->source;
+	value.backend = p->backend;
+	value.seen = now;
+	return bpf_map_update_elem(&affinities, &key, &value, BPF_ANY);
 }
 
 /* Sets p->backend; DROP with a reason when the service has none. */

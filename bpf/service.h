@@ -14,6 +14,7 @@ static __always_inline enum verdict role(struct packet *p)
 
 	if (bits && *bits & ROLE_VIP)
 		return VERDICT_CONTINUE;
+	p->to_backend = bits && *bits & ROLE_BACKEND;
 	bits = bpf_map_lookup_elem(&roles, &p->source);
 	if (bits && *bits & ROLE_BACKEND) {
 		p->from_backend = 1;

@@ -3,7 +3,6 @@
 package maps
 
 import (
-	"encoding/binary"
 	"net/netip"
 
 	"github.com/weirlb/weir/bpf"
@@ -11,22 +10,17 @@ import (
 
 // address returns the 16 bytes of the maps, IPv4 as ::ffff:a.b.c.d; the zero
 // Addr is all zeros.
-func address(a netip.Addr) (value bpf.LBAddr) {
+func address(a netip.Addr) bpf.LBAddr {
 	if !a.IsValid() {
-		return value
+		return bpf.LBAddr{}
 	}
-	b := a.As16()
-	// The generated type is an array of the same size: decoding cannot fail.
-	_, _ = binary.Decode(b[:], binary.NativeEndian, &value)
-	return value
+	return bpf.LBAddr{Bytes: a.As16()}
 }
 
 // addressOf is the inverse; all zeros are the zero Addr.
 func addressOf(value bpf.LBAddr) netip.Addr {
-	var b [16]byte
-	_, _ = binary.Encode(b[:], binary.NativeEndian, &value)
-	if b == [16]byte{} {
+	if value.Bytes == [16]byte{} {
 		return netip.Addr{}
 	}
-	return netip.AddrFrom16(b).Unmap()
+	return netip.AddrFrom16(value.Bytes).Unmap()
 }

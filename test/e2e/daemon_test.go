@@ -24,7 +24,7 @@ import (
 
 // weir is the command, run in a router's namespace with folders of its own.
 type weir struct {
-	t      *testing.T
+	t      testing.TB
 	binary string
 	router testenv.NS
 	folder string // config, socket, state; and bpffs, mounted
@@ -32,7 +32,7 @@ type weir struct {
 	log    *bytes.Buffer
 }
 
-func newWeir(t *testing.T, router testenv.NS) *weir {
+func newWeir(t testing.TB, router testenv.NS) *weir {
 	t.Helper()
 	w := &weir{t: t, router: router, folder: t.TempDir()}
 	w.binary = os.Getenv("WEIR_BINARY")

@@ -39,7 +39,7 @@ func backendAddress(family string, i int) netip.Addr {
 	return netip.MustParseAddr(fmt.Sprintf("2001:db8:%x::21", i+1))
 }
 
-func newLab(t *testing.T, checksumOffload bool) *lab {
+func newLab(t testing.TB, checksumOffload bool) *lab {
 	l := &lab{client: testenv.NewNS(t, "client"), router: testenv.NewNS(t, "router")}
 	l.connect(t, l.client, "public", "198.51.100.", "2001:db8:c::", checksumOffload)
 	for i := range backends {
@@ -61,7 +61,7 @@ func newLab(t *testing.T, checksumOffload bool) *lab {
 
 // connect joins a namespace's eth0 to a device of the router, which is .1 (::1)
 // and its gateway; it is .21 (::21).
-func (l *lab) connect(t *testing.T, ns testenv.NS, device, v4, v6 string, checksumOffload bool) {
+func (l *lab) connect(t testing.TB, ns testenv.NS, device, v4, v6 string, checksumOffload bool) {
 	testenv.Run(t, fmt.Sprintf("ip link add %s netns %s type veth peer name eth0 netns %s", device, l.router.Name, ns.Name))
 	for _, side := range []struct{ ns, device, v4, v6 string }{
 		{l.router.Name, device, v4 + "1/24", v6 + "1/64"},
@@ -80,7 +80,7 @@ func (l *lab) connect(t *testing.T, ns testenv.NS, device, v4, v6 string, checks
 	testenv.Run(t, fmt.Sprintf("ip -n %s -6 route add default via %s1", ns.Name, v6))
 }
 
-func device(t *testing.T, name string) *net.Interface {
+func device(t testing.TB, name string) *net.Interface {
 	d, err := net.InterfaceByName(name)
 	if err != nil {
 		t.Error(err)
@@ -129,7 +129,7 @@ func (l *lab) balance(t *testing.T, hook lb.Attach, family string, resolved bool
 	})
 }
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Error(err)
