@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 GO ?= go
 
-.PHONY: help build generate lint test test-kernels bench
+.PHONY: help build generate lint test test-kernels bench demo
 help: ## print the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
 
 build: ## bin/weir
 	$(GO) build -o bin/weir ./cmd/weir
+
+demo: build ## weir on real traffic in network namespaces, in half a minute (root)
+	scripts/setup busybox-static curl iproute2 socat
+	scripts/demo
 
 generate: ## the Go binding and objects of the BPF programs (needs clang-19)
 	scripts/setup clang-19 llvm-19 libbpf-dev
@@ -21,6 +25,7 @@ lint: ## formatting, vet, and that the committed BPF objects match their sources
 test: lint build ## everything CI runs (root: BPF and network namespaces)
 	scripts/setup iproute2 ethtool procps
 	$(GO) test -race -count=1 ./...
+	$(MAKE) --no-print-directory demo
 	$(MAKE) --no-print-directory test-kernels
 
 test-kernels: ## the tests that need a kernel on Debian's 6.1 and 6.12, emulated (root: to install what it needs)
