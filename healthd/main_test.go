@@ -3,9 +3,16 @@
 package healthd
 
 import (
+	"os"
 	"testing"
 
 	"github.com/weirlb/weir/internal/testenv"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(serverEnv) != "" {
+		serve()
+		return
+	}
+	testenv.Main(m)
+}
