@@ -19,9 +19,13 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// MaxSize bounds the file: ten thousand services fit, and the parser's time
-// and memory stay small whatever is in it.
-const MaxSize = 1 << 20
+// MaxSize bounds the file: a hundred thousand long IPv6 prefixes fit.
+const MaxSize = 8 << 20
+
+// maxMarks bounds what separates values in the file, and with it the parser's
+// time and memory: it takes some 200 bytes for a value of one letter, and a
+// router may have 1 GB and no swap. Ten thousand services of ten backends fit.
+const maxMarks = 1 << 19
 
 // maxErrors is where a list of errors stops helping its reader.
 const maxErrors = 100
@@ -53,19 +57,26 @@ func Parse(file string, data []byte) (*lb.State, error) {
 		return nil, d.errs
 	}
 	state := d.state(root)
+	if !d.full() {
+		d.validate(state)
+	}
+	if len(d.errs) > 0 {
+		d.errs.sort()
+		if d.full() {
+			d.errs = append(d.errs, Error{File: file, Problem: "has more errors than these, probably"})
+		}
+		return nil, d.errs
+	}
+	return state, nil
+}
+
+// validate adds what lb finds wrong.
+func (d *decoder) validate(state *lb.State) {
 	for _, e := range lb.FieldErrors(state.Validate()) {
 		if !d.reported(e.Path) {
 			d.add(d.line(e.Path), e.Path, e.Problem, e.Hint)
 		}
 	}
-	if len(d.errs) > 0 {
-		d.errs.sort()
-		if d.dropped > 0 {
-			d.errs = append(d.errs, Error{File: file, Problem: fmt.Sprintf("and %d more errors", d.dropped)})
-		}
-		return nil, d.errs
-	}
-	return state, nil
 }
 
 // yamlLine takes the line out of the yaml package's messages, which have no
@@ -83,6 +94,9 @@ func document(file string, data []byte) (*yaml.Node, error) {
 	// The yaml package would also take UTF-16; a file has one encoding here.
 	if !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0 {
 		return nil, one(0, "is not UTF-8 text", "is it a weir.yaml?")
+	}
+	if marks(data) > maxMarks {
+		return nil, one(0, fmt.Sprintf("has more than %d lines and values", maxMarks), "is it a weir.yaml?")
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, second yaml.Node
@@ -103,4 +117,21 @@ func document(file string, data []byte) (*yaml.Node, error) {
 	}
 	return nil, one(line, "is not YAML: "+yamlLine.ReplaceAllString(err.Error(), ""),
 		"look at the indentation, brackets and quotes around this line")
+}
+
+// marks counts the bytes of which every value, or pair of key and value, needs
+// one before it. Those in texts and comments are counted too: few in a real
+// file.
+func marks(data []byte) (n int) {
+	for i, c := range data {
+		switch c {
+		case ',', '[', '{', '\n', '\r':
+			n++
+		case '-', '?':
+			if i+1 < len(data) && (data[i+1] == ' ' || data[i+1] == '\t') {
+				n++
+			}
+		}
+	}
+	return n
 }

@@ -13,20 +13,21 @@ import (
 // decoder collects errors and remembers the line of every path, so that what
 // lb finds wrong later gets its line too.
 type decoder struct {
-	file    string
-	lines   map[string]int
-	failed  map[string]bool // paths with an error, and their ancestors
-	errs    Errors
-	dropped int
+	file   string
+	lines  map[string]int
+	failed map[string]bool // paths with an error, and their ancestors
+	errs   Errors
 }
 
 func (d *decoder) add(line int, path, problem, hint string) {
-	if len(d.errs) >= maxErrors {
-		d.dropped++
-		return
+	if !d.full() {
+		d.errs = append(d.errs, Error{d.file, line, path, problem, hint})
 	}
-	d.errs = append(d.errs, Error{d.file, line, path, problem, hint})
 }
+
+// full tells that nobody would read more errors: then the rest of the file is
+// left alone, of which a hostile one has half a million values.
+func (d *decoder) full() bool { return len(d.errs) >= maxErrors }
 
 // fail records an error of the file itself; reported then hides what lb says
 // about the zero value that stands in for it.
@@ -71,8 +72,8 @@ func (d *decoder) plain(n *yaml.Node) {
 	case n.Style&yaml.TaggedStyle != 0:
 		d.fail(n, "", "remove the tag", "the tag %s is not allowed", quote(n.Tag))
 	}
-	for _, c := range n.Content {
-		d.plain(c)
+	for i := 0; i < len(n.Content) && !d.full(); i++ {
+		d.plain(n.Content[i])
 	}
 }
 
@@ -92,7 +93,7 @@ func (d *decoder) object(n *yaml.Node, path string, known, later []string) (obje
 		d.fail(n, path, "give it keys: "+strings.Join(known, ", "), "is %s, not a mapping", kind(n))
 		return o, false
 	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
+	for i := 0; i+1 < len(n.Content) && !d.full(); i += 2 {
 		key, val := n.Content[i], n.Content[i+1]
 		if key.Kind != yaml.ScalarNode {
 			d.fail(key, path, "use one of "+strings.Join(known, ", "), "a key is %s", kind(key))
@@ -139,7 +140,8 @@ func (o object) list(key string, each func(n *yaml.Node, path string)) {
 		o.d.fail(n, o.at(key), "write a list, as in [a, b]", "is %s, not a list", kind(n))
 		return
 	}
-	for i, item := range n.Content {
+	for i := 0; i < len(n.Content) && !o.d.full(); i++ {
+		item := n.Content[i]
 		path := fmt.Sprintf("%s[%d]", o.at(key), i)
 		o.d.lines[path] = item.Line
 		each(item, path)

@@ -5,102 +5,14 @@ package daemon
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"runtime/debug"
+	stdmaps "maps"
+	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/weirlb/weir/api"
-	"github.com/weirlb/weir/config"
 	"github.com/weirlb/weir/healthd"
 	"github.com/weirlb/weir/lb"
-	"github.com/weirlb/weir/loader"
 	"github.com/weirlb/weir/reconcile"
 )
-
-// reload reads the file again. A bad one changes nothing but status.
-func (d *Daemon) reload() error {
-	state, err := config.Load(d.config.Path)
-	if err == nil {
-		err = d.adopt(state)
-	}
-	if err != nil {
-		d.config.Error = err.Error()
-		return err
-	}
-	d.log.Info("configuration loaded", "path", d.config.Path, "revision", d.config.Revision, "services", len(state.Services))
-	return nil
-}
-
-// adopt makes a state the one in force, or changes nothing and says why.
-func (d *Daemon) adopt(state *lb.State) error {
-	if err := missing(state.Interfaces, d.network.links); err != nil {
-		return err
-	}
-	wanted, err := hooks(state.Interfaces, d.network.links)
-	if err != nil {
-		return err
-	}
-	if err := d.metrics.listen(state.Metrics.Listen); err != nil {
-		return err
-	}
-	again, err := d.load(state, wanted)
-	if err != nil {
-		return err
-	}
-	if err := d.network.attach(d.programs, wanted, again); err != nil {
-		return err
-	}
-	d.state, d.hooks = state, wanted
-	d.config = api.Config{Path: d.config.Path, Revision: d.config.Revision + 1, LoadedAt: time.Now()}
-	d.setTargets()
-	// The VIPs that were added must be known to detach, whatever comes.
-	err = errors.Join(d.reconcile(), d.save())
-	// What reading a large file took is not needed again until the next.
-	debug.FreeOSMemory()
-	return err
-}
-
-// load loads the programs, at the start and when XDP comes or goes; again
-// tells that they are new.
-func (d *Daemon) load(state *lb.State, wanted map[string]lb.Attach) (again bool, err error) {
-	xdp := false
-	for _, hook := range wanted {
-		xdp = xdp || hook != lb.AttachTC
-	}
-	if d.programs != nil && d.xdp == xdp {
-		return false, nil
-	}
-	connections := state.Table.Connections
-	if connections == 0 {
-		connections = loader.MaxConnections(defaultTableBytes())
-	}
-	programs, err := loader.Load(loader.Options{Pins: d.options.BPFFS, Connections: connections, HashKey: rand.Uint64(), XDP: xdp})
-	if err != nil {
-		return false, err
-	}
-	restored, err := programs.Tables.Restore()
-	if err != nil {
-		return false, errors.Join(err, programs.Close())
-	}
-	if d.programs != nil {
-		d.tell("close the programs before", d.programs.Close())
-	}
-	d.programs, d.xdp = programs, xdp
-	d.reconciler = reconcile.New(programs.Tables, restored)
-	return true, nil
-}
-
-// defaultTableBytes is a sixteenth of memory, at most 256 MiB.
-func defaultTableBytes() uint64 {
-	const most = 256 << 20
-	var info unix.Sysinfo_t
-	if err := unix.Sysinfo(&info); err != nil {
-		return most / 16
-	}
-	return min(most, uint64(info.Totalram)*uint64(info.Unit)/16)
-}
 
 // follow takes in what changed on the router's network.
 func (d *Daemon) follow() error {
@@ -135,7 +47,12 @@ func (d *Daemon) reconcile() error {
 	d.desired.Hops, d.problems = d.network.hops(addresses)
 	err := d.write(func() error { return d.reconciler.Reconcile(&d.desired) })
 	d.desired.Hops = nil // the reconciler keeps them
-	d.problems = append(d.problems, d.network.keepVIPs(d.reconciler.VIPs())...)
+	vips := d.reconciler.VIPs()
+	if err != nil {
+		// A reconciler that never got through does not know them yet.
+		vips = slices.AppendSeq(vips, stdmaps.Keys(d.network.vips))
+	}
+	d.problems = append(d.problems, d.network.keepVIPs(vips)...)
 	d.unsaved = true
 	return err
 }

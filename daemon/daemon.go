@@ -49,28 +49,33 @@ const (
 
 // Daemon is the state of the loop.
 type Daemon struct {
-	options    Options
-	log        *slog.Logger
-	commands   chan func()
+	inForce
+	options  Options
+	log      *slog.Logger
+	commands chan func()
+	config   api.Config
+	health   *healthd.Daemon
+	network  *network
+	members  []member
+	desired  reconcile.Desired
+	saved    saved // as it was read or last written
+	unsaved  bool
+	saving   string // why the last save failed
+	usage    maps.Usage
+	counted  time.Time // when usage was
+	problems []string
+	failing  bool // the last reconciliation did
+	wrote    api.Reconcile
+	metrics  listener
+}
+
+// inForce is what a reload replaces as a whole, or not at all.
+type inForce struct {
 	state      *lb.State
-	config     api.Config
+	hooks      map[string]lb.Attach
 	programs   *loader.Programs
 	xdp        bool // the programs were loaded for XDP with a companion
 	reconciler *reconcile.Reconciler
-	health     *healthd.Daemon
-	network    *network
-	hooks      map[string]lb.Attach
-	members    []member
-	desired    reconcile.Desired
-	saved      saved // as it was read or last written
-	unsaved    bool
-	saving     string // why the last save failed
-	usage      maps.Usage
-	counted    time.Time // when usage was
-	problems   []string
-	failing    bool // the last reconciliation did
-	wrote      api.Reconcile
-	metrics    listener
 }
 
 // gcPercent keeps the heap close to what lives: a router has better uses for
@@ -94,16 +99,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer router.Close()
-	d := &Daemon{
-		options: o, log: o.Log, commands: make(chan func()), health: healthd.New(o.Log), network: newNetwork(o.Log, router),
-		config: api.Config{Path: o.Config},
-	}
-	if d.saved, err = readSaved(o.State); err != nil {
-		return err
-	}
-	for _, v := range d.saved.VIPs {
-		d.network.vips[v.Address] = vip{v.Interface, true}
-	}
+	d := newDaemon(o, router)
 	listener, err := api.Listen(o.Socket)
 	if err != nil {
 		return err
@@ -120,18 +116,33 @@ func Run(ctx context.Context, o Options) (err error) {
 	return d.serve(ctx, listener, news)
 }
 
+// newDaemon returns a daemon that goes on from what the last one saved.
+func newDaemon(o Options, router *netdev.Router) *Daemon {
+	d := &Daemon{
+		options: o, log: o.Log, commands: make(chan func()), health: healthd.New(o.Log), network: newNetwork(o.Log, router),
+		config: api.Config{Path: o.Config},
+	}
+	var err error
+	if d.saved, err = readSaved(o.State); err != nil {
+		// Balancing without it is better than not balancing.
+		d.tell("go on without what the last daemon saved: health, drains, VIPs", errors.Join(err, setAside(o.State)))
+	}
+	for _, v := range d.saved.VIPs {
+		d.network.vips[v.Address] = vip{v.Interface, true}
+	}
+	return d
+}
+
 // start makes the first state true.
 func (d *Daemon) start(state *lb.State) error {
 	if err := d.network.look(); err != nil {
 		return err
 	}
-	if err := d.adopt(state); err != nil {
-		if d.programs != nil {
-			err = errors.Join(err, d.programs.Close())
-		}
-		return err
+	err := d.adopt(state)
+	if err != nil && d.programs != nil {
+		err = errors.Join(err, d.programs.Close())
 	}
-	return nil
+	return err
 }
 
 // serve runs the tasks until ctx ends or one of them fails.

@@ -22,24 +22,29 @@ type listener struct {
 	server  *http.Server
 }
 
-// listen moves to another address; when that is taken, nothing changes.
-func (l *listener) listen(at netip.AddrPort) error {
-	if at == l.at {
-		return nil
+// open listens where a new configuration wants it, beside the old address; use
+// moves there. Nothing is opened when the address stays.
+func (l *listener) open(at netip.AddrPort) (net.Listener, error) {
+	if at == l.at || !at.IsValid() {
+		return nil, nil
 	}
-	var socket net.Listener
-	if at.IsValid() {
-		var err error
-		if socket, err = (&net.ListenConfig{}).Listen(context.Background(), "tcp", at.String()); err != nil {
-			return fmt.Errorf("metrics: listen: %w", err)
-		}
+	socket, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", at.String())
+	if err != nil {
+		return nil, fmt.Errorf("metrics: listen: %w", err)
+	}
+	return socket, nil
+}
+
+// use moves to what open returned for the address.
+func (l *listener) use(at netip.AddrPort, socket net.Listener) {
+	if at == l.at {
+		return
 	}
 	l.close()
 	l.at, l.socket = at, socket
 	if l.handler != nil {
 		l.serve(l.handler)
 	}
-	return nil
 }
 
 // serve begins to answer.

@@ -157,6 +157,9 @@ func (n *network) attach(p *loader.Programs, wanted map[string]lb.Attach, again 
 		}
 		n.attached[name] = now
 	}
+	if len(errs) > 0 {
+		return errors.Join(errs...) // which may undo it: nothing is let go of yet
+	}
 	devices, err := p.Attached()
 	errs = append(errs, err)
 	for _, name := range devices {

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/weirlb/weir/lb"
@@ -52,9 +53,16 @@ func readSaved(folder string) (s saved, err error) {
 		err = json.Unmarshal(data, &s)
 	}
 	if err != nil {
-		return saved{}, fmt.Errorf("read %s (remove it to start without): %w", statePath(folder), err)
+		return saved{}, fmt.Errorf("read %s: %w", statePath(folder), err)
 	}
+	s.Health = slices.DeleteFunc(s.Health, func(h savedHealth) bool { return h.Health != lb.Up && h.Health != lb.Down })
+	s.VIPs = slices.DeleteFunc(s.VIPs, func(v savedVIP) bool { return !v.Address.IsValid() })
 	return s, nil
+}
+
+// setAside keeps an unreadable file for whoever wants to know what was in it.
+func setAside(folder string) error {
+	return os.Rename(statePath(folder), statePath(folder)+".unreadable")
 }
 
 // write replaces the file in one step: a full disk or a crash leaves the old.

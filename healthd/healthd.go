@@ -7,6 +7,7 @@ package healthd
 
 import (
 	"context"
+	"errors"
 	"hash/maphash"
 	"log/slog"
 	"net/netip"
@@ -72,6 +73,10 @@ const workers = 10240
 // firstEvery keeps first checks, which wait for nothing else, at 20 000/s.
 const firstEvery = time.Second / 20000
 
+// tellAgain keeps a failure of this host, which all targets may meet, from
+// filling the log.
+const tellAgain = time.Hour
+
 // Daemon probes the targets it is given.
 type Daemon struct {
 	log     *slog.Logger
@@ -85,13 +90,14 @@ type Daemon struct {
 	probing map[Target]bool // a probe is under way, maybe of a removed target
 	first   time.Time       // of the last first check queued
 	queue   queue
+	told    map[string]time.Time // local failures, when they were logged
 }
 
 // New returns a Daemon that logs transitions.
 func New(log *slog.Logger) *Daemon {
 	return &Daemon{
 		log: log, changed: make(chan struct{}, 1), wake: make(chan struct{}, 1), spread: maphash.MakeSeed(), checker: newChecker,
-		targets: map[Target]*state{}, probing: map[Target]bool{},
+		targets: map[Target]*state{}, probing: map[Target]bool{}, told: map[string]time.Time{},
 	}
 }
 
@@ -217,6 +223,10 @@ func (d *Daemon) probe(ctx context.Context, s *state) {
 			signal(d.wake)
 		}
 		return
+	}
+	if errors.As(err, &local{}) && now.Sub(d.told[err.Error()]) > tellAgain {
+		d.told[err.Error()] = now
+		d.log.Warn("health checks", "err", err, "target", s.target.Value().String())
 	}
 	was := s.result.Health
 	if s.observe(err, now.Sub(started), now) {

@@ -3,6 +3,7 @@
 package healthd
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -11,65 +12,76 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/weirlb/weir/lb"
 )
 
-// httpChecker asks for a path and looks at the status alone.
+// httpChecker asks for a path and looks at the status alone. It reads from a
+// connection of its own: http.Transport's two goroutines a connection cost as
+// much again, and it logs by itself what odd servers say.
 type httpChecker struct {
-	probe  Probe
-	client *http.Client
-	expect []lb.StatusRange
+	probe   Probe
+	request []byte
+	tls     *tls.Config // nil: plain
+	expect  []lb.StatusRange
 }
 
-// mostBody is how much of an answer is read, so that the server need not see
+// mostAnswer is how much of an answer is read, so that the server need not see
 // its connection cut in the middle of a short page.
-const mostBody = 64 << 10
+const mostAnswer = 64 << 10
 
 func newHTTP(p Probe) httpChecker {
-	sni := p.SNI
-	if sni == "" {
-		sni = p.Host
-		if name, _, err := net.SplitHostPort(sni); err == nil {
-			sni = name // SNI has no port
-		}
-	}
-	transport := &http.Transport{
-		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, p) },
-		DisableKeepAlives: true,
-		TLSClientConfig: &tls.Config{
-			ServerName: sni, InsecureSkipVerify: !p.Verify,
-			// A resumed session spares both sides the handshake's signatures.
-			ClientSessionCache: tls.NewLRUClientSessionCache(1),
-		},
-	}
-	return httpChecker{p, &http.Client{
-		Transport: transport,
-		// A redirect is an answer, to be expected or not.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}, parseExpect(p.Expect)}
-}
-
-func (c httpChecker) Check(ctx context.Context) error {
-	path := c.probe.Path
+	path, host := p.Path, p.Host
 	if path == "" {
 		path = "/"
 	}
-	url := fmt.Sprintf("%s://%s%s", c.probe.Type, netip.AddrPortFrom(c.probe.Address, c.probe.Port), path)
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if host == "" {
+		host = netip.AddrPortFrom(p.Address, p.Port).String()
+	}
+	c := httpChecker{probe: p, expect: parseExpect(p.Expect),
+		request: fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: weir\r\nConnection: close\r\n\r\n", path, host)}
+	if p.Type == lb.CheckHTTPS {
+		sni := p.SNI
+		if sni == "" {
+			sni = host
+			if name, _, err := net.SplitHostPort(sni); err == nil {
+				sni = name // SNI has no port
+			}
+		}
+		// A resumed session spares both sides the handshake's signatures.
+		c.tls = &tls.Config{ServerName: sni, InsecureSkipVerify: !p.Verify, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+	}
+	return c
+}
+
+func (c httpChecker) Check(ctx context.Context) error {
+	tcp, err := dial(ctx, c.probe)
 	if err != nil {
 		return err
 	}
-	request.Host = c.probe.Host
-	request.Header.Set("User-Agent", "weir")
-	response, err := c.client.Do(request)
+	defer tcp.Close()
+	stop := context.AfterFunc(ctx, func() { _ = tcp.SetDeadline(time.Unix(0, 1)) })
+	defer stop()
+	conn := net.Conn(tcp)
+	if c.tls != nil {
+		conn = tls.Client(tcp, c.tls)
+	}
+	if _, err := conn.Write(c.request); err != nil {
+		return err
+	}
+	answer := bufio.NewReader(io.LimitReader(conn, mostAnswer))
+	response, err := http.ReadResponse(answer, nil)
+	for err == nil && response.StatusCode < 200 {
+		response, err = http.ReadResponse(answer, nil) // an early hint (RFC 9110 §15.2)
+	}
 	if err != nil {
 		return err
 	}
 	defer response.Body.Close()
 	for _, expected := range c.expect {
 		if response.StatusCode >= expected.First && response.StatusCode <= expected.Last {
-			_, _ = io.CopyN(io.Discard, response.Body, mostBody)
+			_, _ = io.Copy(io.Discard, response.Body)
 			return nil
 		}
 	}

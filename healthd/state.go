@@ -3,6 +3,7 @@
 package healthd
 
 import (
+	"errors"
 	"time"
 
 	"github.com/weirlb/weir/lb"
@@ -32,9 +33,13 @@ func newState(t Target, checker Checker, known Result, now time.Time) *state {
 }
 
 // observe takes a probe's outcome (nil: success) and tells whether the health
-// changed.
+// changed. A local failure is told and changes nothing else.
 func (s *state) observe(err error, latency time.Duration, now time.Time) (changed bool) {
 	s.checks++
+	if errors.As(err, &local{}) {
+		s.result.Reason = err.Error()
+		return false
+	}
 	if err == nil {
 		s.result.Latency = latency
 	}

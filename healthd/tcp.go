@@ -4,6 +4,7 @@ package healthd
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 )
@@ -23,10 +24,12 @@ func (c tcpChecker) Check(ctx context.Context) error {
 func dial(ctx context.Context, p Probe) (*net.TCPConn, error) {
 	// Without keep-alive: a probe lives less than its first one.
 	dialer := net.Dialer{KeepAlive: -1}
-	conn, err := dialer.DialContext(ctx, "tcp", netip.AddrPortFrom(p.Address, p.Port).String())
+	conn, err := dialer.DialTCP(ctx, "tcp", netip.AddrPort{}, netip.AddrPortFrom(p.Address, p.Port))
 	if err != nil {
 		return nil, err
 	}
-	tcp := conn.(*net.TCPConn)
-	return tcp, tcp.SetLinger(0)
+	if err := conn.SetLinger(0); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
 }

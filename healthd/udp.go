@@ -8,7 +8,10 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // udpChecker sends an empty datagram. An answer is a success, and so is
@@ -16,7 +19,7 @@ import (
 type udpChecker struct{ probe Probe }
 
 func (c udpChecker) Check(ctx context.Context) error {
-	var dialer net.Dialer
+	dialer := net.Dialer{Control: hearErrors}
 	conn, err := dialer.DialContext(ctx, "udp", netip.AddrPortFrom(c.probe.Address, c.probe.Port).String())
 	if err != nil {
 		return err
@@ -38,4 +41,17 @@ func (c udpChecker) Check(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// hearErrors makes an unreachable host or network fail the check: without it a
+// UDP socket hears of unreachable ports alone (ip(7), IP_RECVERR).
+func hearErrors(network, _ string, socket syscall.RawConn) (err error) {
+	controlled := socket.Control(func(fd uintptr) {
+		if network == "udp6" {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_IPV6, unix.IPV6_RECVERR, 1)
+		} else {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_RECVERR, 1)
+		}
+	})
+	return errors.Join(controlled, err)
 }

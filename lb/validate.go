@@ -18,6 +18,17 @@ const (
 	MinInterval = 100 * time.Millisecond
 	// MaxInterval is where a typo is likelier than a wish.
 	MaxInterval = time.Hour
+	// MinTimeout is below the packet path's clock, which ticks every 268 ms.
+	MinTimeout = 100 * time.Millisecond
+	// MaxTimeout keeps ticks far from where their 32 bits wrap around.
+	MaxTimeout = 30 * 24 * time.Hour
+	// MaxAllow is how many prefixes all services may allow together. The map
+	// has room for more, as a change adds the new before it removes the old.
+	MaxAllow = 100_000
+	// MaxServices and MaxBackends leave ids for those that are removed, and
+	// kept until their connections end.
+	MaxServices = 16_000
+	MaxBackends = 128_000
 	// MaxConnections is 16 GiB of 64-byte entries, more than any host that weir
 	// runs on would give it.
 	MaxConnections = 1 << 28
@@ -53,6 +64,7 @@ func (s *State) Validate() error {
 	v := &validator{}
 	v.interfaces(s.Interfaces)
 	v.services(s.Services)
+	v.totals(s.Services)
 	if s.Table.Connections > MaxConnections {
 		v.fail("table.connections", "leave it out for a size that fits the memory", "%d is not in 1..%d",
 			s.Table.Connections, MaxConnections)
@@ -125,6 +137,24 @@ func (v *validator) services(all []Service) {
 		v.backends(s, vips, path)
 	}
 	v.overlaps(all)
+}
+
+// totals refuses what the maps have no room for.
+func (v *validator) totals(all []Service) {
+	backends, allow := 0, 0
+	for i := range all {
+		backends += len(all[i].Backends)
+		allow += len(all[i].Allow)
+	}
+	if len(all) > MaxServices {
+		v.fail("services", "run a second weir for the rest", "has %d services, more than %d", len(all), MaxServices)
+	}
+	if backends > MaxBackends {
+		v.fail("services", "run a second weir for the rest", "have %d backends in all, more than %d", backends, MaxBackends)
+	}
+	if allow > MaxAllow {
+		v.fail("services", "join neighbouring prefixes", "allow %d prefixes in all, more than %d", allow, MaxAllow)
+	}
 }
 
 // overlaps compares only services of one address and protocol, so that ten

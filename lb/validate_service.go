@@ -27,13 +27,19 @@ func (v *validator) service(s *Service, path string) {
 	oneOf(v, path+".when_no_backend", s.WhenNoBackend, NoBackendReset, NoBackendDrop, NoBackendForward)
 	oneOf(v, path+".when_backend_down", s.WhenBackendDown, BackendDownKeep, BackendDownReset)
 	v.allow(path+".allow", s.Allow)
-	if s.AffinityTimeout < 0 {
-		v.fail(path+".affinity.timeout", "write a duration such as 30m", "%s is negative", s.AffinityTimeout)
+	if s.AffinityTimeout != 0 {
+		v.timeout(path+".affinity.timeout", s.AffinityTimeout)
 	}
-	v.positive(path+".timeouts.idle", s.Timeouts.Idle)
-	v.positive(path+".timeouts.half_open", s.Timeouts.HalfOpen)
-	v.positive(path+".timeouts.closing", s.Timeouts.Closing)
+	v.timeout(path+".timeouts.idle", s.Timeouts.Idle)
+	v.timeout(path+".timeouts.half_open", s.Timeouts.HalfOpen)
+	v.timeout(path+".timeouts.closing", s.Timeouts.Closing)
 	v.healthCheck(s, path+".health_check")
+}
+
+func (v *validator) timeout(path string, d time.Duration) {
+	if d < MinTimeout || d > MaxTimeout {
+		v.fail(path, "write a duration such as 30m", "%s is not in %s..%s", d, MinTimeout, MaxTimeout)
+	}
 }
 
 func (v *validator) positive(path string, d time.Duration) {

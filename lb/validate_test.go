@@ -3,6 +3,7 @@
 package lb
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -47,6 +48,13 @@ func TestValidateAccepts(t *testing.T) {
 	}
 }
 
+func many[T any](one T, n int) (all []T) {
+	for range n + 1 {
+		all = append(all, one)
+	}
+	return all
+}
+
 func TestValidateRefuses(t *testing.T) {
 	ip := netip.MustParseAddr
 	for _, c := range []struct {
@@ -87,6 +95,21 @@ func TestValidateRefuses(t *testing.T) {
 		{"services[0].timeouts.idle", func(_ *State, a *Service) { a.Timeouts.Idle = 0 }},
 		{"services[0].timeouts.half_open", func(_ *State, a *Service) { a.Timeouts.HalfOpen = -1 }},
 		{"services[0].timeouts.closing", func(_ *State, a *Service) { a.Timeouts.Closing = 0 }},
+		{"services[0].timeouts.closing", func(_ *State, a *Service) { a.Timeouts.Closing = MaxTimeout + 1 }},
+		{"services[0].affinity.timeout", func(_ *State, a *Service) { a.AffinityTimeout = -time.Second }},
+		{"services", func(_ *State, a *Service) { a.Allow = many(a.Allow[0], MaxAllow) }},
+		{"services", func(s *State, a *Service) {
+			for i := range MaxBackends {
+				b := a.Backends[0]
+				b.Address = netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)})
+				a.Backends = append(a.Backends, b)
+			}
+		}},
+		{"services", func(s *State, a *Service) {
+			for i := range MaxServices {
+				s.Services = append(s.Services, service(fmt.Sprint("s", i), "192.0.2.2", uint16(i+1), TCP))
+			}
+		}},
 		{"services[0].backends[0].address", func(_ *State, a *Service) { a.Backends[0].Address = ip("192.0.2.1") }},
 		{"services[0].backends[0].address", func(_ *State, a *Service) { a.Address = ip("2001:db8::1") }},
 		{"services[0].backends[0].address", func(_ *State, a *Service) { a.Backends[0].Address = ip("0.0.0.0") }},

@@ -152,7 +152,7 @@ func (p *Programs) adopt(device, hook string, ifindex int, program *ebpf.Program
 		return false, nil
 	}
 	if linked(l) == ifindex {
-		return true, l.Update(program)
+		return true, errors.Join(l.Update(program), p.pin(device, hook, l))
 	}
 	return false, p.release(device, hook)
 }
@@ -175,13 +175,24 @@ func linked(l link.Link) int {
 // keep pins a new link; a link that the garbage collector closes detaches.
 func (p *Programs) keep(device, hook string, l link.Link) error {
 	p.attached[device+hook] = pinnable{l}
-	if p.pins == "" {
-		return nil
-	}
-	if err := l.Pin(p.pins.link(device, hook)); err != nil {
+	if err := p.pin(device, hook, l); err != nil {
 		return errors.Join(err, p.release(device, hook))
 	}
 	return nil
+}
+
+// pin pins a link that has no pin: it is new, or other programs took its
+// interface over and gave it back.
+func (p *Programs) pin(device, hook string, l link.Link) error {
+	if p.pins == "" {
+		return nil
+	}
+	path := p.pins.link(device, hook)
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	// Or the link believes that it has its pin still.
+	return errors.Join(l.Unpin(), l.Pin(path))
 }
 
 func (p *Programs) release(device, hook string) error {

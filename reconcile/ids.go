@@ -3,9 +3,14 @@
 package reconcile
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 )
+
+// ErrNoRoom says that the maps are too small for the desired state, of which
+// nothing has been written.
+var ErrNoRoom = errors.New("no room")
 
 // ids gives each key an id of first..limit-1 and keeps it until forgotten,
 // also over a plan that failed: what was written under it stays true.
@@ -39,7 +44,7 @@ func (s *ids[K]) of(key K) (uint32, error) {
 			return s.byKey[key], nil
 		}
 	}
-	return 0, fmt.Errorf("no room for another %s: all %d ids are in use", s.what, len(s.taken))
+	return 0, fmt.Errorf("%w for another %s: all %d ids are in use", ErrNoRoom, s.what, len(s.taken))
 }
 
 // set restores an id that an earlier daemon gave.
@@ -79,7 +84,7 @@ func (e *extents) take(count uint32) (uint32, error) {
 			return first, nil
 		}
 	}
-	return 0, fmt.Errorf("no room for a table of %d slots", count)
+	return 0, fmt.Errorf("%w for a table of %d slots", ErrNoRoom, count)
 }
 
 // mark takes a run that an earlier daemon gave out.

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"errors"
+	"math/rand/v2"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/weirlb/weir/api"
+	"github.com/weirlb/weir/config"
+	"github.com/weirlb/weir/lb"
+	"github.com/weirlb/weir/loader"
+	"github.com/weirlb/weir/reconcile"
+)
+
+// reload reads the file again. A bad one changes nothing but status.
+func (d *Daemon) reload() error {
+	state, err := config.Load(d.config.Path)
+	if err == nil {
+		err = d.adopt(state)
+	}
+	if err != nil {
+		d.config.Error = err.Error()
+		return err
+	}
+	d.log.Info("configuration loaded", "path", d.config.Path, "revision", d.config.Revision, "services", len(state.Services))
+	return nil
+}
+
+// adopt makes a state the one in force, or leaves things as they were and says
+// why: what can be refused is asked first, what is refused later is undone.
+func (d *Daemon) adopt(state *lb.State) error {
+	next, err := d.prepare(state)
+	if err != nil {
+		return err
+	}
+	was := d.inForce
+	socket, err := d.metrics.open(state.Metrics.Listen)
+	if err != nil {
+		return errors.Join(err, next.drop(was))
+	}
+	d.inForce = next
+	err = d.network.attach(d.programs, d.hooks, d.programs != was.programs)
+	refused := err != nil
+	if !refused {
+		d.setTargets()
+		err = d.reconcile()
+		refused = errors.Is(err, reconcile.ErrNoRoom)
+	}
+	if refused {
+		if socket != nil {
+			err = errors.Join(err, socket.Close())
+		}
+		return errors.Join(err, d.restore(was))
+	}
+	d.tell("close the programs before", was.drop(d.inForce))
+	d.metrics.use(state.Metrics.Listen, socket)
+	d.config = api.Config{Path: d.config.Path, Revision: d.config.Revision + 1, LoadedAt: time.Now()}
+	// The VIPs that were added must be known to detach, whatever comes.
+	err = errors.Join(err, d.save())
+	// What reading a large file took is not needed again until the next.
+	debug.FreeOSMemory()
+	return err
+}
+
+// prepare makes what a state needs without touching what is in force. Programs
+// are loaded at the start, and when XDP comes or goes.
+func (d *Daemon) prepare(state *lb.State) (next inForce, err error) {
+	if err := missing(state.Interfaces, d.network.links); err != nil {
+		return next, err
+	}
+	next = d.inForce
+	next.state = state
+	if next.hooks, err = hooks(state.Interfaces, d.network.links); err != nil {
+		return next, err
+	}
+	next.xdp = false
+	for _, hook := range next.hooks {
+		next.xdp = next.xdp || hook != lb.AttachTC
+	}
+	if d.programs != nil && d.xdp == next.xdp {
+		return next, nil
+	}
+	connections := state.Table.Connections
+	if connections == 0 {
+		connections = loader.MaxConnections(defaultTableBytes())
+	}
+	next.programs, err = loader.Load(loader.Options{Pins: d.options.BPFFS, Connections: connections, HashKey: rand.Uint64(), XDP: next.xdp})
+	if err != nil {
+		return next, err
+	}
+	restored, err := next.programs.Tables.Restore()
+	if err != nil {
+		return next, errors.Join(err, next.programs.Close())
+	}
+	next.reconciler = reconcile.New(next.programs.Tables, restored)
+	return next, nil
+}
+
+// drop lets go of programs that the other does not have.
+func (f inForce) drop(other inForce) error {
+	if f.programs == nil || f.programs == other.programs {
+		return nil
+	}
+	return f.programs.Close()
+}
+
+// restore puts back in force what was, after a refusal.
+func (d *Daemon) restore(was inForce) error {
+	next := d.inForce
+	d.inForce = was
+	if was.programs == nil {
+		return next.drop(was)
+	}
+	err := d.network.attach(d.programs, d.hooks, true)
+	d.setTargets()
+	return errors.Join(err, d.reconcile(), next.drop(was))
+}
+
+// defaultTableBytes is a sixteenth of memory, at most 256 MiB.
+func defaultTableBytes() uint64 {
+	const most = 256 << 20
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return most / 16
+	}
+	return min(most, uint64(info.Totalram)*uint64(info.Unit)/16)
+}

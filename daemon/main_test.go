@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"testing"
+
+	"github.com/weirlb/weir/internal/testenv"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
