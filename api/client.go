@@ -45,6 +45,11 @@ func (c *Client) Reload(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/v1/reload", nil, nil)
 }
 
+// Plan asks what a reload of the file would change.
+func (c *Client) Plan(ctx context.Context, file File) (plan Plan, err error) {
+	return plan, c.call(ctx, http.MethodPost, "/v1/plan", file, &plan)
+}
+
 // Drain drains or undrains a backend; it returns when the maps hold it.
 func (c *Client) Drain(ctx context.Context, d Drain) error {
 	return c.call(ctx, http.MethodPost, "/v1/drain", d, nil)

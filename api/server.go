@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/weirlb/weir/config"
 	"github.com/weirlb/weir/maps"
 )
 
@@ -27,6 +28,7 @@ type Daemon interface {
 	// Conns calls do for each connection until it returns an error.
 	Conns(ctx context.Context, do func(Conn) error) error
 	Reload(ctx context.Context) error
+	Plan(ctx context.Context, file File) (*Plan, error)
 	Drain(ctx context.Context, d Drain) error
 }
 
@@ -87,15 +89,32 @@ func Handler(d Daemon) http.Handler {
 	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, struct{}{}, d.Reload(r.Context()))
 	})
-	mux.HandleFunc("POST /v1/drain", func(w http.ResponseWriter, r *http.Request) {
-		var request Drain
-		if err := json.NewDecoder(io.LimitReader(r.Body, 1<<16)).Decode(&request); err != nil {
-			answer(w, nil, Invalid{err})
-			return
+	mux.HandleFunc("POST /v1/plan", func(w http.ResponseWriter, r *http.Request) {
+		var file File
+		if request(w, r, &file) {
+			plan, err := d.Plan(r.Context(), file)
+			answer(w, plan, err)
 		}
-		answer(w, struct{}{}, d.Drain(r.Context(), request))
+	})
+	mux.HandleFunc("POST /v1/drain", func(w http.ResponseWriter, r *http.Request) {
+		var drain Drain
+		if request(w, r, &drain) {
+			answer(w, struct{}{}, d.Drain(r.Context(), drain))
+		}
 	})
 	return mux
+}
+
+// maxRequest holds the largest configuration, encoded.
+const maxRequest = 2 * config.MaxSize
+
+// request reads a request's body; one that cannot be read is answered.
+func request(w http.ResponseWriter, r *http.Request, body any) bool {
+	err := json.NewDecoder(io.LimitReader(r.Body, maxRequest)).Decode(body)
+	if err != nil {
+		answer(w, nil, Invalid{fmt.Errorf("read the request: %w", err)})
+	}
+	return err == nil
 }
 
 func answer(w http.ResponseWriter, body any, err error) {

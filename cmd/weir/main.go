@@ -65,7 +65,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 				Usage: "`FOLDER` of what outlives the daemon"},
 		},
 		Commands: []*cli.Command{
-			runCommand, checkCommand, reloadCommand, statusCommand, servicesCommand, backendsCommand, connsCommand, mapsCommand,
+			runCommand, checkCommand, planCommand, reloadCommand, statusCommand, servicesCommand, backendsCommand, connsCommand, mapsCommand,
 			drainCommand, undrainCommand, detachCommand, versionCommand,
 		},
 		Action: func(c *cli.Context) error {
