@@ -86,15 +86,18 @@ func (t *Tables) restorePublished(r *Restored) error {
 func (t *Tables) restoreAllowed(r *Restored) error {
 	var key bpf.LBAllowKey
 	var value uint32
-	return each(t.byName[bpf.LBMapAllow], &key, &value, func() {
-		client, length := addressOf(key.Client), int(key.Prefixlen)-32
-		if length >= 96 && client.Is4() {
-			length -= 96
-		} else if !client.IsValid() {
-			client = netip.IPv6Unspecified() // ::/0 is stored as zeros
-		}
-		r.Allowed[key.Service] = append(r.Allowed[key.Service], netip.PrefixFrom(client, length))
-	})
+	return each(t.byName[bpf.LBMapAllow], &key, &value, func() { r.Allowed[key.Service] = append(r.Allowed[key.Service], prefixOf(&key)) })
+}
+
+// prefixOf is the inverse of allowKey.
+func prefixOf(key *bpf.LBAllowKey) netip.Prefix {
+	client, length := addressOf(key.Client), int(key.Prefixlen)-32
+	if length >= 96 && client.Is4() {
+		length -= 96
+	} else if !client.IsValid() {
+		client = netip.IPv6Unspecified() // ::/0 is stored as zeros
+	}
+	return netip.PrefixFrom(client, length)
 }
 
 func (t *Tables) restoreRoles(r *Restored) error {
