@@ -16,6 +16,7 @@ import (
 	"github.com/weirlb/weir/healthd"
 	"github.com/weirlb/weir/lb"
 	"github.com/weirlb/weir/loader"
+	"github.com/weirlb/weir/netdev"
 	"github.com/weirlb/weir/reconcile"
 )
 
@@ -38,7 +39,7 @@ func (d *Daemon) adopt(state *lb.State) error {
 	if err := missing(state.Interfaces, d.network.links); err != nil {
 		return err
 	}
-	wanted, err := hooks(state.Interfaces, d.network.links)
+	wanted, err := netdev.Hooks(state.Interfaces, d.network.links)
 	if err != nil {
 		return err
 	}

@@ -184,7 +184,8 @@ func (d *Daemon) status() (*api.Status, error) {
 	}
 	for _, i := range d.state.Interfaces {
 		a := d.network.attached[i.Name]
-		s.Interfaces = append(s.Interfaces, api.Interface{Name: i.Name, Attach: string(a.hook), OK: a.problem == "", Problem: a.problem})
+		problem := cmp.Or(a.problem, a.offloads)
+		s.Interfaces = append(s.Interfaces, api.Interface{Name: i.Name, Attach: string(a.hook), OK: problem == "", Problem: problem})
 	}
 	reasons, err := d.programs.Tables.Reasons()
 	if err != nil {

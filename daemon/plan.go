@@ -8,6 +8,7 @@ import (
 	"github.com/weirlb/weir/api"
 	"github.com/weirlb/weir/config"
 	"github.com/weirlb/weir/lb"
+	"github.com/weirlb/weir/netdev"
 	"github.com/weirlb/weir/reconcile"
 )
 
@@ -22,7 +23,7 @@ func (c control) Plan(ctx context.Context, file api.File) (plan *api.Plan, err e
 		if err := missing(state.Interfaces, c.network.links); err != nil {
 			return err
 		}
-		if _, err := hooks(state.Interfaces, c.network.links); err != nil {
+		if _, err := netdev.Hooks(state.Interfaces, c.network.links); err != nil {
 			return err
 		}
 		if err := c.count(); err != nil {

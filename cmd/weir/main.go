@@ -66,7 +66,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		},
 		Commands: []*cli.Command{
 			runCommand, checkCommand, planCommand, reloadCommand, statusCommand, servicesCommand, backendsCommand, connsCommand, mapsCommand,
-			drainCommand, undrainCommand, detachCommand, versionCommand,
+			drainCommand, undrainCommand, doctorCommand, detachCommand, versionCommand,
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
