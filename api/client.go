@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 
 	"github.com/weirlb/weir/maps"
 )
@@ -45,6 +46,11 @@ func (c *Client) Reload(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/v1/reload", nil, nil)
 }
 
+// Plan asks what a reload of the file would change.
+func (c *Client) Plan(ctx context.Context, file File) (plan Plan, err error) {
+	return plan, c.call(ctx, http.MethodPost, "/v1/plan", file, &plan)
+}
+
 // Drain drains or undrains a backend; it returns when the maps hold it.
 func (c *Client) Drain(ctx context.Context, d Drain) error {
 	return c.call(ctx, http.MethodPost, "/v1/drain", d, nil)
@@ -52,19 +58,28 @@ func (c *Client) Drain(ctx context.Context, d Drain) error {
 
 // Conns streams the connections.
 func (c *Client) Conns(ctx context.Context, do func(Conn) error) error {
-	response, err := c.send(ctx, http.MethodGet, "/v1/conns", nil)
+	return stream(ctx, c, "/v1/conns", do)
+}
+
+// Rows streams a map's rows, each a flat object.
+func (c *Client) Rows(ctx context.Context, name string, do func(json.RawMessage) error) error {
+	return stream(ctx, c, "/v1/maps/"+url.PathEscape(name), do)
+}
+
+func stream[T any](ctx context.Context, c *Client, path string, do func(T) error) error {
+	response, err := c.send(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return err
 	}
 	defer response.Body.Close()
 	for lines := json.NewDecoder(response.Body); ; {
-		var conn Conn
-		if err := lines.Decode(&conn); errors.Is(err, io.EOF) {
+		var value T
+		if err := lines.Decode(&value); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
-			return fmt.Errorf("read connections: %w", err)
+			return fmt.Errorf("read the daemon's answer: %w", err)
 		}
-		if err := do(conn); err != nil {
+		if err := do(value); err != nil {
 			return err
 		}
 	}

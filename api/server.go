@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/weirlb/weir/config"
 	"github.com/weirlb/weir/maps"
 )
 
@@ -24,9 +25,13 @@ import (
 type Daemon interface {
 	Status(ctx context.Context) (*Status, error)
 	Maps(ctx context.Context) ([]maps.Info, error)
+	// Rows calls do for each row of a map until it returns an error; an
+	// unknown map is Invalid.
+	Rows(ctx context.Context, name string, do func(row any) error) error
 	// Conns calls do for each connection until it returns an error.
 	Conns(ctx context.Context, do func(Conn) error) error
 	Reload(ctx context.Context) error
+	Plan(ctx context.Context, file File) (*Plan, error)
 	Drain(ctx context.Context, d Drain) error
 }
 
@@ -77,25 +82,61 @@ func Handler(d Daemon) http.Handler {
 		answer(w, infos, err)
 	})
 	mux.HandleFunc("GET /v1/conns", func(w http.ResponseWriter, r *http.Request) {
-		out := bufio.NewWriterSize(w, 1<<16)
-		lines := json.NewEncoder(out)
-		// An error after the first line can only cut the answer short.
-		if err := d.Conns(r.Context(), func(c Conn) error { return lines.Encode(c) }); err == nil {
-			_ = out.Flush()
-		}
+		lines(w, func(line func(any) error) error {
+			return d.Conns(r.Context(), func(c Conn) error { return line(c) })
+		})
+	})
+	mux.HandleFunc("GET /v1/maps/{name}", func(w http.ResponseWriter, r *http.Request) {
+		lines(w, func(line func(any) error) error { return d.Rows(r.Context(), r.PathValue("name"), line) })
 	})
 	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, struct{}{}, d.Reload(r.Context()))
 	})
-	mux.HandleFunc("POST /v1/drain", func(w http.ResponseWriter, r *http.Request) {
-		var request Drain
-		if err := json.NewDecoder(io.LimitReader(r.Body, 1<<16)).Decode(&request); err != nil {
-			answer(w, nil, Invalid{err})
-			return
+	mux.HandleFunc("POST /v1/plan", func(w http.ResponseWriter, r *http.Request) {
+		var file File
+		if request(w, r, &file) {
+			plan, err := d.Plan(r.Context(), file)
+			answer(w, plan, err)
 		}
-		answer(w, struct{}{}, d.Drain(r.Context(), request))
+	})
+	mux.HandleFunc("POST /v1/drain", func(w http.ResponseWriter, r *http.Request) {
+		var drain Drain
+		if request(w, r, &drain) {
+			answer(w, struct{}{}, d.Drain(r.Context(), drain))
+		}
 	})
 	return mux
+}
+
+// maxRequest holds the largest configuration, encoded.
+const maxRequest = 2 * config.MaxSize
+
+// request reads a request's body; one that cannot be read is answered.
+func request(w http.ResponseWriter, r *http.Request, body any) bool {
+	err := json.NewDecoder(io.LimitReader(r.Body, maxRequest)).Decode(body)
+	if err != nil {
+		answer(w, nil, Invalid{fmt.Errorf("read the request: %w", err)})
+	}
+	return err == nil
+}
+
+// lines answers with one object a line. After the first ones have left, an
+// error can only break the connection off, which tells the client.
+func lines(w http.ResponseWriter, run func(line func(any) error) error) {
+	out := bufio.NewWriterSize(w, 1<<16)
+	encoder, begun := json.NewEncoder(out), false
+	err := run(func(value any) error {
+		begun = true
+		return encoder.Encode(value)
+	})
+	switch {
+	case err == nil:
+		_ = out.Flush()
+	case begun:
+		panic(http.ErrAbortHandler)
+	default:
+		answer(w, nil, err)
+	}
 }
 
 func answer(w http.ResponseWriter, body any, err error) {

@@ -32,6 +32,15 @@ const maxErrors = 100
 
 // Load reads and validates the file at path. An invalid file is an Errors.
 func Load(path string) (*lb.State, error) {
+	data, err := Read(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, data)
+}
+
+// Read reads the file, no further than to see that it is too large.
+func Read(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
@@ -41,7 +50,7 @@ func Load(path string) (*lb.State, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	return Parse(path, data)
+	return data, nil
 }
 
 // Parse validates data; file is the name that errors carry. Every error it

@@ -14,6 +14,7 @@ import (
 	"github.com/weirlb/weir/config"
 	"github.com/weirlb/weir/lb"
 	"github.com/weirlb/weir/loader"
+	"github.com/weirlb/weir/netdev"
 	"github.com/weirlb/weir/reconcile"
 )
 
@@ -75,7 +76,7 @@ func (d *Daemon) prepare(state *lb.State) (next inForce, err error) {
 	}
 	next = d.inForce
 	next.state = state
-	if next.hooks, err = hooks(state.Interfaces, d.network.links); err != nil {
+	if next.hooks, err = netdev.Hooks(state.Interfaces, d.network.links); err != nil {
 		return next, err
 	}
 	next.xdp = false

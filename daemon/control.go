@@ -3,6 +3,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,6 +82,47 @@ func (c control) Maps(ctx context.Context) (infos []maps.Info, err error) {
 	return infos, err
 }
 
+// Rows implements api.Daemon. The reading does not hold up the loop.
+func (c control) Rows(ctx context.Context, name string, do func(row any) error) error {
+	if err := maps.Readable(name); err != nil {
+		return api.Invalid{Err: err}
+	}
+	var tables *maps.Tables
+	var names maps.Names
+	err := c.do(ctx, func() error {
+		tables, names = c.programs.Tables, c.names()
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return tables.Rows(name, names, func(row any) error {
+		return errors.Join(ctx.Err(), do(row))
+	})
+}
+
+// names of all ids, also of what is only kept for its connections: that has no
+// name any more but its address.
+func (d *Daemon) names() maps.Names {
+	named := map[lb.ServiceKey]string{}
+	for i := range d.state.Services {
+		named[d.state.Services[i].Key()] = d.state.Services[i].Name
+	}
+	keys, backendKeys := d.reconciler.Names()
+	services, backends, links := map[uint32]string{}, map[uint32]string{}, map[uint32]string{}
+	for id, key := range keys {
+		services[id] = cmp.Or(named[key], key.String())
+	}
+	for id, key := range backendKeys {
+		backends[id] = key.Backend.String()
+	}
+	for index, link := range d.network.byIndex {
+		links[uint32(index)] = link.Name
+	}
+	of := func(names map[uint32]string) func(uint32) string { return func(id uint32) string { return names[id] } }
+	return maps.Names{Service: of(services), Backend: of(backends), Interface: of(links)}
+}
+
 // Conns implements api.Daemon. The walk does not hold up the loop.
 func (c control) Conns(ctx context.Context, do func(api.Conn) error) error {
 	var services map[uint32]lb.ServiceKey
@@ -146,7 +188,8 @@ func (d *Daemon) status() (*api.Status, error) {
 	}
 	for _, i := range d.state.Interfaces {
 		a := d.network.attached[i.Name]
-		s.Interfaces = append(s.Interfaces, api.Interface{Name: i.Name, Attach: string(a.hook), OK: a.problem == "", Problem: a.problem})
+		problem := cmp.Or(a.problem, a.offloads)
+		s.Interfaces = append(s.Interfaces, api.Interface{Name: i.Name, Attach: string(a.hook), OK: problem == "", Problem: problem})
 	}
 	reasons, err := d.programs.Tables.Reasons()
 	if err != nil {

@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 
+	"github.com/weirlb/weir/doctor"
 	"github.com/weirlb/weir/lb"
 	"github.com/weirlb/weir/loader"
 	"github.com/weirlb/weir/maps"
@@ -35,9 +37,10 @@ type network struct {
 }
 
 type attached struct {
-	ifindex int
-	hook    lb.Attach
-	problem string
+	ifindex  int
+	hook     lb.Attach
+	problem  string
+	offloads string // what in its driver spoils packets, as doctor judges it
 }
 
 type vip struct {
@@ -92,40 +95,6 @@ func (n *network) route(a netip.Addr) (hop netdev.Hop, err error) {
 	return hop, err
 }
 
-// hooks decides which hook each interface gets. All must be one: packets of
-// one hook cannot be redirected to an interface that has only another.
-func hooks(interfaces []lb.Interface, links map[string]netdev.Link) (map[string]lb.Attach, error) {
-	asked, common := map[lb.Attach]string{}, lb.AttachAuto
-	for _, i := range interfaces {
-		if i.Attach == lb.AttachAuto {
-			continue
-		}
-		asked[i.Attach] = i.Name
-		common = i.Attach
-	}
-	if len(asked) > 1 {
-		var errs []error
-		for hook, name := range asked {
-			errs = append(errs, fmt.Errorf("interface %s: attach %s cannot redirect to the others: give all interfaces one hook, or auto", name, hook))
-		}
-		return nil, errors.Join(errs...)
-	}
-	if common == lb.AttachAuto {
-		common = lb.AttachXDP
-		for _, i := range interfaces {
-			// On a veth native XDP copies every packet and loses GSO.
-			if links[i.Name].Kind == "veth" {
-				common = lb.AttachTC
-			}
-		}
-	}
-	all := map[string]lb.Attach{}
-	for _, i := range interfaces {
-		all[i.Name] = common
-	}
-	return all, nil
-}
-
 // missing names the interfaces that are not there.
 func missing(interfaces []lb.Interface, links map[string]netdev.Link) error {
 	var errs []error
@@ -152,6 +121,10 @@ func (n *network) attach(p *loader.Programs, wanted map[string]lb.Attach, again 
 				errs = append(errs, err)
 			}
 		}
+		now.offloads = n.offloads(link, hook)
+		if now.offloads != "" && now.offloads != was.offloads {
+			n.log.Warn("interface", "dev", name, "offloads", now.offloads)
+		}
 		if now.problem != was.problem || now.ifindex != was.ifindex {
 			n.log.Info("interface", "dev", name, "attach", hook, "problem", now.problem)
 		}
@@ -169,6 +142,31 @@ func (n *network) attach(p *loader.Programs, wanted map[string]lb.Attach, again 
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// offloads asks the driver what would spoil the packets of this hook. News of
+// a link come also when its offloads change.
+func (n *network) offloads(link netdev.Link, hook lb.Attach) string {
+	if link.Index == 0 || hook == lb.AttachTC {
+		return ""
+	}
+	device, err := n.router.Device(link)
+	if err != nil {
+		return "" // the link has just gone, of which there is news
+	}
+	var other *netdev.Device
+	if l, here := n.byIndex[link.Parent]; here {
+		if d, err := n.router.Device(l); err == nil {
+			other = &d
+		}
+	}
+	var words []string
+	for _, c := range doctor.Offloads(device, other, hook) {
+		if c.Status == doctor.Fail {
+			words = append(words, c.What+" ("+c.Mend+")")
+		}
+	}
+	return strings.Join(words, "; ")
 }
 
 // hops finds the next hop of every backend address that has a route, and asks

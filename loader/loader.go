@@ -105,9 +105,13 @@ func buckets(connections uint64) uint32 {
 	return uint32(1) << max(4, bits.Len64(wanted-1))
 }
 
+const bucketBytes = 512
+
+// TableBytes is the memory that a table of this capacity takes.
+func TableBytes(connections uint64) uint64 { return uint64(buckets(connections)) * bucketBytes }
+
 // MaxConnections is the largest capacity whose table fits into the bytes.
 func MaxConnections(bytes uint64) uint64 {
-	const bucketBytes = 512
 	largest := uint64(1) << (bits.Len64(bytes/bucketBytes) - 1)
 	return uint64(float64(largest*uint64(bpf.LBLimitWAYS))*fullest) - 1
 }

@@ -38,13 +38,10 @@ func parseLink(name string) (device, hook string) {
 	return strings.ReplaceAll(device, "@", "."), hook
 }
 
-// create makes the folders, in a bpffs that is mounted.
-func (p pins) create() error {
-	if p == "" {
-		return nil
-	}
+// CheckPins tells why a folder cannot hold pins: no bpffs is mounted there.
+func CheckPins(folder string) error {
 	// The first folder that exists tells the file system.
-	at := filepath.Clean(string(p))
+	at := filepath.Clean(folder)
 	for {
 		var stat unix.Statfs_t
 		err := unix.Statfs(at, &stat)
@@ -53,12 +50,22 @@ func (p pins) create() error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("pins %s: %w", p, err)
+			return fmt.Errorf("pins %s: %w", folder, err)
 		}
 		if stat.Type != unix.BPF_FS_MAGIC {
-			return fmt.Errorf("pins %s: %s is not in a bpffs; mount one: mount -t bpf bpf /sys/fs/bpf", p, at)
+			return fmt.Errorf("pins %s: %s is not in a bpffs; mount one: mount -t bpf bpf /sys/fs/bpf", folder, at)
 		}
-		break
+		return nil
+	}
+}
+
+// create makes the folders, in a bpffs that is mounted.
+func (p pins) create() error {
+	if p == "" {
+		return nil
+	}
+	if err := CheckPins(string(p)); err != nil {
+		return err
 	}
 	for _, folder := range []string{p.maps(), p.links()} {
 		if err := os.MkdirAll(folder, 0o700); err != nil {

@@ -33,13 +33,17 @@ func (t *Tables) counter(name string, id uint32) (sum Counter, err error) {
 	if err := t.byName[name].Lookup(id, &perCPU); err != nil {
 		return sum, fmt.Errorf("read map %s: %w", name, err)
 	}
+	return sumOf(perCPU), nil
+}
+
+func sumOf(perCPU []bpf.LBServiceCounter) (sum Counter) {
 	for _, c := range perCPU {
 		sum.Packets += c.Packets
 		sum.Bytes += c.Bytes
 		sum.Opened += c.Opened
 		sum.Refused += c.Refused
 	}
-	return sum, nil
+	return sum
 }
 
 // Reason is why packets' journeys ended, and how many did.

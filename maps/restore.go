@@ -87,12 +87,12 @@ func (t *Tables) restoreAllowed(r *Restored) error {
 	var key bpf.LBAllowKey
 	var value uint32
 	return each(t.byName[bpf.LBMapAllow], &key, &value, func() {
-		r.Allowed[key.Service] = append(r.Allowed[key.Service], allowed(&key))
+		r.Allowed[key.Service] = append(r.Allowed[key.Service], prefixOf(&key))
 	})
 }
 
-// allowed is the inverse of allowKey.
-func allowed(key *bpf.LBAllowKey) netip.Prefix {
+// prefixOf is the inverse of allowKey.
+func prefixOf(key *bpf.LBAllowKey) netip.Prefix {
 	client, length := addressOf(key.Client), int(key.Prefixlen)-32
 	if length >= 96 && client.Is4() {
 		length -= 96

@@ -35,7 +35,7 @@ func FuzzConversions(f *testing.F) {
 		p := netip.PrefixFrom(a, int(length)%(a.BitLen()+1)).Masked()
 		if !p.Addr().Is4In6() {
 			key := allowKey(7, p)
-			if got := allowed(key); got != p || key.Service != 7 {
+			if got := prefixOf(key); got != p || key.Service != 7 {
 				t.Errorf("prefix %s: %s", p, got)
 			}
 		}

@@ -20,6 +20,9 @@ type Link struct {
 	MAC   net.HardwareAddr
 	Up    bool   // set up, and with a carrier
 	Kind  string // "veth", "vlan", "bond", …; "device" for hardware
+	// Other end of a veth, or what a VLAN stands on; 0 where there is none or
+	// it is in another network namespace.
+	Parent int
 }
 
 // Links lists the interfaces of the caller's network namespace.
@@ -32,14 +35,29 @@ func (r *Router) Links() ([]Link, error) {
 	for _, l := range found {
 		a := l.Attrs()
 		const up = unix.IFF_UP | unix.IFF_RUNNING
-		links = append(links, Link{a.Name, a.Index, a.MTU, a.HardwareAddr, a.RawFlags&up == up, l.Type()})
+		parent := a.ParentIndex
+		if a.NetNsID >= 0 {
+			parent = 0
+		}
+		links = append(links, Link{a.Name, a.Index, a.MTU, a.HardwareAddr, a.RawFlags&up == up, l.Type(), parent})
 	}
 	return links, nil
 }
 
 // Addresses lists the router's own addresses with the interface of each.
 func (r *Router) Addresses() (map[netip.Addr]int, error) {
-	all := map[netip.Addr]int{}
+	holders, err := r.Holders()
+	all := make(map[netip.Addr]int, len(holders))
+	for a, links := range holders {
+		all[a] = links[len(links)-1]
+	}
+	return all, err
+}
+
+// Holders lists the router's own addresses with every interface that has it:
+// nothing keeps an IPv4 address from being on two.
+func (r *Router) Holders() (map[netip.Addr][]int, error) {
+	all := map[netip.Addr][]int{}
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
 		found, err := complete(func() ([]netlink.Addr, error) { return r.netlink.AddrList(nil, family) })
 		if err != nil {
@@ -47,7 +65,7 @@ func (r *Router) Addresses() (map[netip.Addr]int, error) {
 		}
 		for _, held := range found {
 			if a, ok := netip.AddrFromSlice(held.IP); ok {
-				all[a.Unmap()] = held.LinkIndex
+				all[a.Unmap()] = append(all[a.Unmap()], held.LinkIndex)
 			}
 		}
 	}

@@ -65,8 +65,8 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 				Usage: "`FOLDER` of what outlives the daemon"},
 		},
 		Commands: []*cli.Command{
-			runCommand, checkCommand, reloadCommand, statusCommand, servicesCommand, backendsCommand, connsCommand, mapsCommand,
-			drainCommand, undrainCommand, detachCommand, versionCommand,
+			runCommand, checkCommand, planCommand, reloadCommand, statusCommand, servicesCommand, backendsCommand, connsCommand, mapsCommand,
+			drainCommand, undrainCommand, doctorCommand, detachCommand, versionCommand,
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
