@@ -8,7 +8,7 @@ help: ## print the targets
 build: ## bin/weir
 	$(GO) build -o bin/weir ./cmd/weir
 
-demo: build ## weir on real traffic in network namespaces, in half a minute (root)
+demo: build ## weir on real traffic in network namespaces, in 15 seconds (root)
 	scripts/setup busybox-static curl iproute2 socat
 	scripts/demo
 
