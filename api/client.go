@@ -56,9 +56,18 @@ func (c *Client) Drain(ctx context.Context, d Drain) error {
 	return c.call(ctx, http.MethodPost, "/v1/drain", d, nil)
 }
 
-// Conns streams the connections.
-func (c *Client) Conns(ctx context.Context, do func(Conn) error) error {
-	return stream(ctx, c, "/v1/conns", do)
+// Conns copies the connections to out as they come, in a media type: JSONLines
+// or Text.
+func (c *Client) Conns(ctx context.Context, filter ConnFilter, mediaType string, out io.Writer) error {
+	response, err := c.ask(ctx, http.MethodGet, "/v1/conns?"+filter.query(), mediaType, nil)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if _, err := io.Copy(out, response.Body); err != nil {
+		return fmt.Errorf("copy the connections: %w", err)
+	}
+	return nil
 }
 
 // Rows streams a map's rows, each a flat object.
@@ -101,6 +110,11 @@ func (c *Client) call(ctx context.Context, method, path string, request, result 
 }
 
 func (c *Client) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	return c.ask(ctx, method, path, "application/json", body)
+}
+
+// ask returns an answer of the media type; one that is an error becomes one.
+func (c *Client) ask(ctx context.Context, method, path, mediaType string, body any) (*http.Response, error) {
 	encoded, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
@@ -109,6 +123,7 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 	if err != nil {
 		return nil, err
 	}
+	request.Header.Set("Accept", mediaType)
 	response, err := c.http.Do(request)
 	if err != nil {
 		return nil, fmt.Errorf("no daemon answers on %s (start it with: weir run, or name its --socket): %w", c.socket, errors.Unwrap(err))

@@ -29,7 +29,7 @@ type Daemon interface {
 	// unknown map is Invalid.
 	Rows(ctx context.Context, name string, do func(row any) error) error
 	// Conns calls do for each connection until it returns an error.
-	Conns(ctx context.Context, do func(Conn) error) error
+	Conns(ctx context.Context, do func(*Conn) error) error
 	Reload(ctx context.Context) error
 	Plan(ctx context.Context, file File) (*Plan, error)
 	Drain(ctx context.Context, d Drain) error
@@ -82,12 +82,30 @@ func Handler(d Daemon) http.Handler {
 		answer(w, infos, err)
 	})
 	mux.HandleFunc("GET /v1/conns", func(w http.ResponseWriter, r *http.Request) {
-		lines(w, func(line func(any) error) error {
-			return d.Conns(r.Context(), func(c Conn) error { return line(c) })
+		format := connFormats[r.Header.Get("Accept")]
+		if format == nil {
+			format = appendJSON
+		}
+		filter := filterOf(r.URL.Query())
+		lines(w, func(out io.Writer) error {
+			if _, err := out.Write(connHeads[r.Header.Get("Accept")]); err != nil {
+				return err
+			}
+			var line []byte
+			return d.Conns(r.Context(), func(c *Conn) error {
+				if !filter.chooses(c) {
+					return nil
+				}
+				line = format(line[:0], c)
+				_, err := out.Write(line)
+				return err
+			})
 		})
 	})
 	mux.HandleFunc("GET /v1/maps/{name}", func(w http.ResponseWriter, r *http.Request) {
-		lines(w, func(line func(any) error) error { return d.Rows(r.Context(), r.PathValue("name"), line) })
+		lines(w, func(out io.Writer) error {
+			return d.Rows(r.Context(), r.PathValue("name"), json.NewEncoder(out).Encode)
+		})
 	})
 	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, struct{}{}, d.Reload(r.Context()))
@@ -120,15 +138,15 @@ func request(w http.ResponseWriter, r *http.Request, body any) bool {
 	return err == nil
 }
 
-// lines answers with one object a line. After the first ones have left, an
-// error can only break the connection off, which tells the client.
-func lines(w http.ResponseWriter, run func(line func(any) error) error) {
-	out := bufio.NewWriterSize(w, 1<<16)
-	encoder, begun := json.NewEncoder(out), false
-	err := run(func(value any) error {
+// lines answers with what is written, line by line. After the first ones have
+// left, an error can only break the connection off, which tells the client.
+func lines(w http.ResponseWriter, write func(out io.Writer) error) {
+	begun := false
+	out := bufio.NewWriterSize(writerFunc(func(b []byte) (int, error) {
 		begun = true
-		return encoder.Encode(value)
-	})
+		return w.Write(b)
+	}), 1<<16)
+	err := write(out)
 	switch {
 	case err == nil:
 		_ = out.Flush()
@@ -138,6 +156,10 @@ func lines(w http.ResponseWriter, run func(line func(any) error) error) {
 		answer(w, nil, err)
 	}
 }
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
 func answer(w http.ResponseWriter, body any, err error) {
 	w.Header().Set("Content-Type", "application/json")

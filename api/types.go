@@ -103,18 +103,6 @@ type BackendConnections struct {
 	Opened uint64 `json:"opened"`
 }
 
-// Conn is one connection.
-type Conn struct {
-	Protocol string  `json:"protocol"`
-	Client   string  `json:"client"`
-	VIP      string  `json:"vip"`
-	Backend  string  `json:"backend"`
-	Service  string  `json:"service"`
-	State    string  `json:"state"`
-	AgeS     float64 `json:"age_s"`
-	IdleS    float64 `json:"idle_s"`
-}
-
 // Drain names a backend of a service: "address:port", "[v6]:port".
 type Drain struct {
 	Service string `json:"service"`

@@ -124,7 +124,7 @@ func (d *Daemon) names() maps.Names {
 }
 
 // Conns implements api.Daemon. The walk does not hold up the loop.
-func (c control) Conns(ctx context.Context, do func(api.Conn) error) error {
+func (c control) Conns(ctx context.Context, do func(*api.Conn) error) error {
 	var services map[uint32]lb.ServiceKey
 	var backends map[uint32]reconcile.BackendKey
 	names := map[lb.ServiceKey]string{}
@@ -143,7 +143,7 @@ func (c control) Conns(ctx context.Context, do func(api.Conn) error) error {
 	var failed error
 	err = tables.EachConn(func(conn maps.Conn) bool {
 		key := services[conn.Service]
-		failed = do(api.Conn{
+		failed = do(&api.Conn{
 			Protocol: string(conn.Protocol), Client: conn.Client.String(),
 			VIP:     netip.AddrPortFrom(key.Address, conn.VIPPort).String(),
 			Backend: netip.AddrPortFrom(backends[conn.Backend].Backend.Addr(), conn.BackendPort).String(),

@@ -3,11 +3,10 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"net/netip"
-	"time"
+	"io"
 
 	"github.com/urfave/cli/v2"
 
@@ -29,55 +28,32 @@ func conns(c *cli.Context) error {
 	if err := wantArgs(c, 0); err != nil {
 		return err
 	}
-	out := bufio.NewWriterSize(c.App.Writer, 1<<16)
-	write, err := connWriter(out, c.String("output"))
-	if err != nil {
-		return err
-	}
-	err = client(c).Conns(c.Context, func(conn api.Conn) error {
-		if !isConn(c, conn) {
-			return nil
-		}
-		return write(conn)
-	})
-	if flushed := out.Flush(); err == nil {
-		err = flushed
-	}
-	return err
-}
-
-// connWriter writes each connection as it comes: a table of millions is not
-// held to find its columns, they have fixed widths.
-func connWriter(out *bufio.Writer, format string) (func(api.Conn) error, error) {
-	const columns = "%-4s %-27s %-27s %-27s %-16s %-11s %8s %8s\n"
-	switch format {
+	filter := api.ConnFilter{Service: c.String("service"), Backend: c.String("backend"), Client: c.String("client")}
+	switch format := c.String("output"); format {
 	case "json":
-		lines := json.NewEncoder(out)
-		return func(conn api.Conn) error { return lines.Encode(conn) }, nil
+		return client(c).Conns(c.Context, filter, api.JSONLines, c.App.Writer)
 	case "yaml":
-		return func(conn api.Conn) error { return encodeYAML(out, []api.Conn{conn}) }, nil
+		return connsYAML(c, filter)
 	case "table":
-		fmt.Fprintf(out, columns, "", "CLIENT", "VIP", "BACKEND", "SERVICE", "STATE", "AGE", "IDLE")
-		return func(conn api.Conn) error {
-			_, err := fmt.Fprintf(out, columns, conn.Protocol, conn.Client, conn.VIP, conn.Backend, conn.Service, conn.State,
-				age(time.Duration(conn.AgeS*1e9)), age(time.Duration(conn.IdleS*1e9)))
+		return client(c).Conns(c.Context, filter, api.Text, c.App.Writer)
+	default:
+		return usageError{fmt.Errorf("output %q is not one of table, json, yaml", format)}
+	}
+}
+
+// connsYAML prints a document of one list.
+func connsYAML(c *cli.Context, filter api.ConnFilter) error {
+	reader, writer := io.Pipe()
+	go func() { writer.CloseWithError(client(c).Conns(c.Context, filter, api.JSONLines, writer)) }()
+	for lines := json.NewDecoder(reader); ; {
+		var conn api.Conn
+		if err := lines.Decode(&conn); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
 			return err
-		}, nil
+		}
+		if err := encodeYAML(c.App.Writer, []api.Conn{conn}); err != nil {
+			return err
+		}
 	}
-	return nil, usageError{fmt.Errorf("output %q is not one of table, json, yaml", format)}
-}
-
-func isConn(c *cli.Context, conn api.Conn) bool {
-	client := c.String("client")
-	return (c.String("service") == "" || conn.Service == c.String("service")) &&
-		isBackend(c, conn.Backend, address(conn.Backend)) &&
-		(client == "" || conn.Client == client || address(conn.Client) == client)
-}
-
-func address(endpoint string) string {
-	parsed, err := netip.ParseAddrPort(endpoint)
-	if err != nil {
-		return endpoint
-	}
-	return parsed.Addr().String()
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"gopkg.in/yaml.v3"
+
+	"github.com/weirlb/weir/api"
 )
 
 var outputFlag = &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORMAT`: table, json or yaml"}
@@ -108,16 +110,5 @@ func since(t time.Time) string {
 	if t.IsZero() {
 		return "-"
 	}
-	return age(time.Since(t))
-}
-
-func age(d time.Duration) string {
-	switch d = max(d, 0).Truncate(time.Second); {
-	case d >= 24*time.Hour:
-		return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
-	case d >= time.Hour:
-		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
-	default:
-		return d.String()
-	}
+	return api.Age(time.Since(t))
 }
