@@ -125,8 +125,8 @@ static __always_inline int conn_read(const struct conn *conn, struct packet *p, 
 	if ((*(__u64 *)&conn->client_port & wanted.mask) != wanted.ports || !same_address(&conn->client, client) ||
 	    conn->protocol != p->protocol || word.meta.state == CONN_FREE)
 		return 0;
-	service = bpf_map_lookup_elem(&services, &service_id);
-	backend = bpf_map_lookup_elem(&backends, &backend_id);
+	service = service_by_id(service_id);
+	backend = backend_by_id(backend_id);
 	if (!service || !backend || conn_expired(conn, service, now))
 		return 0;
 	if (!same_address(p->from_backend || p->to_backend ? &backend->address : &service->vip, peer))

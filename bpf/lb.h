@@ -27,13 +27,13 @@ __noinline int choose_backend(hook_ctx *ctx, struct packet *p, __u32 now)
 	verdict = admit(p);
 	if (verdict != VERDICT_CONTINUE)
 		return verdict;
-	service = bpf_map_lookup_elem(&services, &p->service);
+	service = service_by_id(p->service);
 	if (!service)
 		return VERDICT_DROP;
 	verdict = schedule(p, service, now);
 	if (verdict != VERDICT_CONTINUE)
 		return verdict;
-	backend = bpf_map_lookup_elem(&backends, &p->backend);
+	backend = backend_by_id(p->backend);
 	if (!backend)
 		return VERDICT_DROP;
 	p->translated_port = backend->port ? backend->port : p->destination_port;
@@ -59,8 +59,8 @@ static __always_inline enum verdict open_connection(hook_ctx *ctx, struct packet
  * companion when the next hop is not known here. */
 static __always_inline enum verdict translate(hook_ctx *ctx, struct packet *p)
 {
-	struct backend *backend = bpf_map_lookup_elem(&backends, &p->backend);
-	struct service *service = bpf_map_lookup_elem(&services, &p->service);
+	struct backend *backend = backend_by_id(p->backend);
+	struct service *service = service_by_id(p->service);
 	struct adjacency *next;
 
 	if (!backend || !service)

@@ -47,12 +47,11 @@ static __always_inline __u64 rank_of(enum eviction_class class, const struct con
 
 static __always_inline __u64 conn_rank(const struct conn *conn, __u32 now)
 {
-	__u32 id = conn->service;
 	struct service *service;
 
 	if (conn->state == CONN_FREE)
 		return CLASS_FREE;
-	service = bpf_map_lookup_elem(&services, &id);
+	service = service_by_id(conn->service);
 	if (!service || conn_expired(conn, service, now))
 		return CLASS_FREE;
 	if (conn->state == CONN_CLOSING)

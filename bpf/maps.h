@@ -56,6 +56,18 @@ MAP(service_counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct service_counter, 
 MAP(evictions, BPF_MAP_TYPE_PERCPU_ARRAY, enum eviction_class, __u64, CLASS_COUNT, 0);
 MAP(backend_counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct service_counter, MAX_BACKENDS, 0);
 
+/* By id, or null. The key is a copy: Linux 6.1 takes none out of what a
+ * function was given. */
+static __always_inline struct service *service_by_id(__u32 id)
+{
+	return bpf_map_lookup_elem(&services, &id);
+}
+
+static __always_inline struct backend *backend_by_id(__u32 id)
+{
+	return bpf_map_lookup_elem(&backends, &id);
+}
+
 /* Enums that no map holds whole; a variable of each keeps it in BTF, from
  * which the Go constants come. */
 const enum limit *unused_limit __attribute__((unused));

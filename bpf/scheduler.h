@@ -23,8 +23,8 @@ static __always_inline __u32 less_loaded(__u32 best, __u32 candidate)
 {
 	__u64 *best_active = bpf_map_lookup_elem(&active, &best);
 	__u64 *candidate_active = bpf_map_lookup_elem(&active, &candidate);
-	struct backend *b = bpf_map_lookup_elem(&backends, &best);
-	struct backend *c = bpf_map_lookup_elem(&backends, &candidate);
+	struct backend *b = backend_by_id(best);
+	struct backend *c = backend_by_id(candidate);
 
 	if (!candidate || !candidate_active || !c)
 		return best;
@@ -63,7 +63,7 @@ static __always_inline __u32 sticky_backend(const struct packet *p, const struct
 	if (!last || now - last->seen > service->affinity)
 		return 0;
 	id = last->backend;
-	backend = bpf_map_lookup_elem(&backends, &id);
+	backend = backend_by_id(id);
 	/* The id may have been given to another service's backend since. */
 	return backend && backend->weight && backend->service == p->service ? id : 0;
 }
@@ -77,7 +77,7 @@ __noinline int remember_backend(struct packet *p, __u32 now)
 
 	if (!p)
 		return 0;
-	service = bpf_map_lookup_elem(&services, &p->service);
+	service = service_by_id(p->service);
 	if (!service || !service->affinity)
 		return 0;
 	key.service = p->service;
@@ -90,6 +90,7 @@ __noinline int remember_backend(struct packet *p, __u32 now)
 /* Sets p->backend; DROP with a reason when the service has none. */
 static __always_inline enum verdict schedule(struct packet *p, const struct service *service, __u32 now)
 {
+	__u32 id = p->service;
 	__u64 *position, slot = 0;
 
 	p->reason = REASON_NO_BACKEND;
@@ -108,7 +109,7 @@ static __always_inline enum verdict schedule(struct packet *p, const struct serv
 		slot = hash_endpoint(&p->source, p->source_port, p->protocol);
 		break;
 	default:
-		position = bpf_map_lookup_elem(&positions, &p->service);
+		position = bpf_map_lookup_elem(&positions, &id);
 		if (!position)
 			return VERDICT_DROP;
 		/* Shared by all CPUs: round robin is exact over a cycle. */
