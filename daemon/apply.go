@@ -43,6 +43,10 @@ func (d *Daemon) adopt(state *lb.State) error {
 	if err != nil {
 		return err
 	}
+	// What cannot be remembered, as VIPs that detach is to remove, is not begun.
+	if err := d.saved.write(d.options.State); err != nil {
+		return err
+	}
 	if err := d.metrics.listen(state.Metrics.Listen); err != nil {
 		return err
 	}
