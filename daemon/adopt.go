@@ -74,6 +74,10 @@ func (d *Daemon) prepare(state *lb.State) (next inForce, err error) {
 	if err := missing(state.Interfaces, d.network.links); err != nil {
 		return next, err
 	}
+	// What cannot be remembered, as VIPs that detach is to remove, is not begun.
+	if err := d.saved.write(d.options.State); err != nil {
+		return next, err
+	}
 	next = d.inForce
 	next.state = state
 	if next.hooks, err = netdev.Hooks(state.Interfaces, d.network.links); err != nil {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/weirlb/weir/api"
 	"github.com/weirlb/weir/config"
+	"github.com/weirlb/weir/doctor"
 	"github.com/weirlb/weir/healthd"
 	"github.com/weirlb/weir/lb"
 	"github.com/weirlb/weir/loader"
@@ -87,6 +88,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	debug.SetGCPercent(gcPercent)
 	state, err := config.Load(o.Config)
 	if err != nil {
+		return err
+	}
+	if err := doctor.Unable(); err != nil {
 		return err
 	}
 	lock, err := loader.Lock(o.BPFFS)

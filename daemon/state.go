@@ -72,7 +72,7 @@ func (s saved) write(folder string) error {
 		return err
 	}
 	if err := os.MkdirAll(folder, 0o750); err != nil {
-		return fmt.Errorf("save state: %w", err)
+		return fmt.Errorf("save state: %w; give weir another --state", err)
 	}
 	part := statePath(folder) + ".part"
 	err = os.WriteFile(part, append(data, '\n'), 0o640)
@@ -81,7 +81,7 @@ func (s saved) write(folder string) error {
 	}
 	if err != nil {
 		_ = os.Remove(part)
-		return fmt.Errorf("save state: %w", err)
+		return fmt.Errorf("save state: %w; make room there, or give weir another --state", err)
 	}
 	return nil
 }

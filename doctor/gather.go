@@ -24,8 +24,6 @@ import (
 // in which, it runs.
 func Gather(state *lb.State, bpffs string) (*Facts, error) {
 	f := &Facts{State: state, Pins: loader.CheckPins(bpffs), CPUs: runtime.NumCPU(), Sysctls: map[string]int64{}}
-	_, err := os.Stat("/sys/kernel/btf/vmlinux")
-	f.BTF = err == nil
 	if state.Table.Connections > 0 {
 		f.Table = loader.TableBytes(state.Table.Connections)
 	}
@@ -38,7 +36,21 @@ func Gather(state *lb.State, bpffs string) (*Facts, error) {
 	return f, nil
 }
 
+// Unable tells why no daemon can run here, whatever its file says.
+func Unable() error {
+	f := &Facts{}
+	errs := []error{f.system(), f.capabilities()}
+	for _, c := range []Check{release(f), btf(f), capabilities(f)} {
+		if c.Status == Fail {
+			errs = append(errs, fmt.Errorf("%s: %s %s; %s", c.Check, c.Subject, c.What, c.Mend))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 func (f *Facts) system() error {
+	_, err := os.Stat("/sys/kernel/btf/vmlinux")
+	f.BTF = err == nil
 	var name unix.Utsname
 	var info unix.Sysinfo_t
 	if err := errors.Join(unix.Uname(&name), unix.Sysinfo(&info)); err != nil {
@@ -49,7 +61,8 @@ func (f *Facts) system() error {
 	return nil
 }
 
-// capabilities that weir run needs. CAP_SYS_ADMIN is an older name for two.
+// capabilities that weir run needs: without CAP_PERFMON the verifier takes no
+// pointer arithmetic. CAP_SYS_ADMIN is an older name for it and CAP_BPF.
 func (f *Facts) capabilities() error {
 	header, data := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, [2]unix.CapUserData{}
 	if err := unix.Capget(&header, &data[0]); err != nil {

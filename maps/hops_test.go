@@ -3,6 +3,7 @@
 package maps
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -36,7 +37,7 @@ func TestFreeHops(t *testing.T) {
 	for _, hop := range []uint32{named, idle} {
 		put(bpf.LBMapAdjacencies, hop, &bpf.LBAdjacency{State: uint32(bpf.LBAdjacencyStateADJACENCY_READY)})
 	}
-	put(bpf.LBMapServices, uint32(1), &bpf.LBService{Idle: 1 << 30, HalfOpen: 1 << 30, Closing: 1 << 30})
+	put(bpf.LBMapServices, uint32(1), &bpf.LBService{Vip: address(netip.MustParseAddr("203.0.113.10")), Idle: 1000})
 	now, err := nowTicks()
 	if err != nil {
 		t.Fatal(err)

@@ -77,7 +77,8 @@ func (l *lab) connect(t testing.TB, ns testenv.NS, device, v4, v6 string, checks
 		}
 	}
 	testenv.Run(t, fmt.Sprintf("ip -n %s route add default via %s1", ns.Name, v4))
-	testenv.Run(t, fmt.Sprintf("ip -n %s -6 route add default via %s1", ns.Name, v6))
+	// The gateway may not be reachable yet: the kernel learns of a carrier a moment later.
+	testenv.Run(t, fmt.Sprintf("ip -n %s -6 route add default via %s1 dev eth0 onlink", ns.Name, v6))
 }
 
 func device(t testing.TB, name string) *net.Interface {
