@@ -5,7 +5,6 @@ package daemon
 import (
 	"errors"
 	"math/rand/v2"
-	"runtime/debug"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -63,8 +62,7 @@ func (d *Daemon) adopt(state *lb.State) error {
 	d.config = api.Config{Path: d.config.Path, Revision: d.config.Revision + 1, LoadedAt: time.Now()}
 	// The VIPs that were added must be known to detach, whatever comes.
 	err = errors.Join(err, d.save())
-	// What reading a large file took is not needed again until the next.
-	debug.FreeOSMemory()
+	giveBack()
 	return err
 }
 

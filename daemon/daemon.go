@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -82,6 +83,17 @@ type inForce struct {
 // gcPercent keeps the heap close to what lives: a router has better uses for
 // its memory, and a daemon that waits for changes has time to collect.
 const gcPercent = 20
+
+// giveBack returns to the router what a burst took: the first checks of many
+// targets, a large file.
+func giveBack() {
+	const most = 4 << 20 // bytes that lie idle until the next
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	if memory.HeapIdle-memory.HeapReleased > most {
+		debug.FreeOSMemory()
+	}
+}
 
 // Run is the daemon, until ctx ends: then packets go on without it.
 func Run(ctx context.Context, o Options) (err error) {
@@ -218,6 +230,7 @@ func (d *Daemon) loop(ctx context.Context, news netdev.News) error {
 			}
 		case <-sweeps.C:
 			d.tell("sweep", d.sweep())
+			giveBack()
 		}
 	}
 }

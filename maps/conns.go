@@ -24,7 +24,6 @@ type Conn struct {
 	VIPPort           uint16
 	BackendPort       uint16
 	Service, Backend  uint32
-	Hop               uint32 // adjacency towards the client
 	State             string // half_open, established, closing, udp
 	Age, Idle         time.Duration
 	Active, Confirmed bool
@@ -42,6 +41,28 @@ const bucketsPerRead = 256
 // until it returns false. It needs no system call per entry; connections that
 // come or go meanwhile may be missed or seen.
 func (t *Tables) EachConn(do func(Conn) bool) error {
+	now, err := nowTicks()
+	if err != nil {
+		return err
+	}
+	return t.eachLive(func(c *bpf.LBConn, idle uint32) bool {
+		state := bpf.LBConnState(c.State)
+		return do(Conn{
+			Protocol: protocolOf(c.Protocol),
+			Client:   netip.AddrPortFrom(addressOf(c.Client), networkOrder(c.ClientPort)),
+			VIPPort:  networkOrder(c.VipPort), BackendPort: networkOrder(c.BackendPort),
+			Service: c.Service, Backend: c.Backend,
+			State:  stateNames[state],
+			Age:    duration(max(now-c.Opened, idle)),
+			Idle:   duration(idle),
+			Active: state != bpf.LBConnStateCONN_CLOSING, Confirmed: bpf.LBConnFlag(c.Flags)&bpf.LBConnFlagCONN_CONFIRMED != 0,
+		})
+	})
+}
+
+// eachLive walks the entries that have not outlived their timeout, with the
+// ticks since each was last seen.
+func (t *Tables) eachLive(do func(c *bpf.LBConn, idle uint32) bool) error {
 	services, err := t.timeouts()
 	if err != nil {
 		return err
@@ -55,20 +76,10 @@ func (t *Tables) EachConn(do func(Conn) bool) error {
 		if int32(idle) < 0 {
 			idle = 0 // seen since the walk began
 		}
-		state := bpf.LBConnState(c.State)
-		if int(c.Service) >= len(services) || idle > services[c.Service].of(state) {
+		if int(c.Service) >= len(services) || idle > services[c.Service].of(bpf.LBConnState(c.State)) {
 			return true
 		}
-		return do(Conn{
-			Protocol: protocolOf(c.Protocol),
-			Client:   netip.AddrPortFrom(addressOf(c.Client), networkOrder(c.ClientPort)),
-			VIPPort:  networkOrder(c.VipPort), BackendPort: networkOrder(c.BackendPort),
-			Service: c.Service, Backend: c.Backend, Hop: c.ClientAdjacency,
-			State:  stateNames[state],
-			Age:    duration(max(now-c.Opened, idle)),
-			Idle:   duration(idle),
-			Active: state != bpf.LBConnStateCONN_CLOSING, Confirmed: bpf.LBConnFlag(c.Flags)&bpf.LBConnFlagCONN_CONFIRMED != 0,
-		})
+		return do(c, idle)
 	})
 }
 
@@ -171,15 +182,26 @@ func (t *Tables) Sweep() (Usage, error) {
 	if err := t.eachClientHop(func(hop uint32) { u.IdleHops[hop] = true }); err != nil {
 		return u, err
 	}
-	err := t.EachConn(func(c Conn) bool {
-		delete(u.IdleHops, c.Hop)
-		u.Services[c.Service]++
-		u.Backends[c.Backend]++
-		if c.Active {
-			u.Active[c.Backend]++
+	// By id, as a map would cost more than the walk.
+	services, backends, active := make([]uint64, MaxServices), make([]uint64, MaxBackends), make([]uint64, MaxBackends)
+	err := t.eachLive(func(c *bpf.LBConn, _ uint32) bool {
+		if len(u.IdleHops) > 0 {
+			delete(u.IdleHops, c.ClientAdjacency)
+		}
+		services[c.Service]++
+		backends[c.Backend%MaxBackends]++
+		if c.State != uint8(bpf.LBConnStateCONN_CLOSING) {
+			active[c.Backend%MaxBackends]++
 		}
 		u.Total++
 		return true
 	})
+	for counts, to := range map[*[]uint64]map[uint32]uint64{&services: u.Services, &backends: u.Backends, &active: u.Active} {
+		for id, n := range *counts {
+			if n > 0 {
+				to[uint32(id)] = n
+			}
+		}
+	}
 	return u, err
 }
