@@ -4,6 +4,7 @@ package daemon
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -85,23 +86,34 @@ func (d *Daemon) prepare(state *lb.State) (next inForce, err error) {
 	for _, hook := range next.hooks {
 		next.xdp = next.xdp || hook != lb.AttachTC
 	}
-	if d.programs != nil && d.xdp == next.xdp {
-		return next, nil
+	if d.programs == nil || d.xdp != next.xdp {
+		if next.programs, next.reconciler, err = d.load(state, next.xdp); err != nil {
+			return next, err
+		}
 	}
+	if wanted := state.Table.Connections; wanted != 0 && !next.programs.Fits(wanted) {
+		err := fmt.Errorf("table.connections: %d is another size than that of the table in use, which a running weir cannot change yet: "+
+			"keep the size, or start anew after weir detach, which ends all connections", wanted)
+		return next, errors.Join(err, next.drop(d.inForce))
+	}
+	return next, nil
+}
+
+// load loads programs, and what their maps hold already.
+func (d *Daemon) load(state *lb.State, xdp bool) (*loader.Programs, *reconcile.Reconciler, error) {
 	connections := state.Table.Connections
 	if connections == 0 {
 		connections = loader.MaxConnections(defaultTableBytes())
 	}
-	next.programs, err = loader.Load(loader.Options{Pins: d.options.BPFFS, Connections: connections, HashKey: rand.Uint64(), XDP: next.xdp})
+	programs, err := loader.Load(loader.Options{Pins: d.options.BPFFS, Connections: connections, HashKey: rand.Uint64(), XDP: xdp})
 	if err != nil {
-		return next, err
+		return nil, nil, err
 	}
-	restored, err := next.programs.Tables.Restore()
+	restored, err := programs.Tables.Restore()
 	if err != nil {
-		return next, errors.Join(err, next.programs.Close())
+		return nil, nil, errors.Join(err, programs.Close())
 	}
-	next.reconciler = reconcile.New(next.programs.Tables, restored)
-	return next, nil
+	return programs, reconcile.New(programs.Tables, restored), nil
 }
 
 // drop lets go of programs that the other does not have.

@@ -25,18 +25,19 @@ type Options struct {
 	Pins        string // folder in a bpffs; empty: nothing outlives Close
 	Connections uint64 // the table's capacity
 	HashKey     uint64 // a fleet that shares it schedules alike
-	XDP         bool   // tc is XDP's companion: it finishes what XDP leaves
+	XDP         bool   // load XDP too, whose companion tc then is: it finishes what XDP leaves
 }
 
 // Programs are the loaded programs and their maps.
 type Programs struct {
 	Tables   *maps.Tables
 	pins     pins
-	xdp, tc  *ebpf.Collection
+	tc       *ebpf.Collection
+	xdp      *ebpf.Collection      // nil without Options.XDP
 	attached map[string]attachment // by device and hook
 }
 
-// Load loads both hooks' programs over the pinned maps, if there are some:
+// Load loads the hooks' programs over the pinned maps, if there are some:
 // those keep their size and hash key, whatever the options say. Pins of
 // another ABI are an error and stay as they are. A program that the verifier
 // refuses is a *ebpf.VerifierError, whose %+v is the whole log.
@@ -53,17 +54,19 @@ func Load(o Options) (*Programs, error) {
 	if fresh {
 		made = &bpf.LBPinned{AbiVersion: uint32(bpf.LBAbiABI_VERSION), BucketMask: buckets(o.Connections) - 1, HashKey: o.HashKey}
 	}
-	if p.xdp, err = load(bpf.LoadLB, o, made, nil); err != nil {
-		return nil, fmt.Errorf("load xdp program: %w", err)
-	}
-	if p.tc, err = load(bpf.LoadTC, o, made, p.xdp.Maps); err != nil {
-		p.xdp.Close()
+	if p.tc, err = load(bpf.LoadTC, o, made, nil); err != nil {
 		return nil, fmt.Errorf("load tc program: %w", err)
 	}
-	if p.Tables, err = maps.New(p.xdp.Maps); err == nil && fresh {
+	if o.XDP {
+		if p.xdp, err = load(bpf.LoadLB, o, made, p.tc.Maps); err != nil {
+			p.tc.Close()
+			return nil, fmt.Errorf("load xdp program: %w", err)
+		}
+	}
+	if p.Tables, err = maps.New(p.tc.Maps); err == nil && fresh {
 		// Written last: pins without it are of a daemon that died while it
 		// made them, and hold nothing.
-		err = p.xdp.Maps[bpf.LBMapPinned].Put(uint32(0), made)
+		err = p.tc.Maps[bpf.LBMapPinned].Put(uint32(0), made)
 	}
 	if err != nil {
 		return nil, errors.Join(err, p.Close())
@@ -81,7 +84,7 @@ func load(read func() (*ebpf.CollectionSpec, error), o Options, made *bpf.LBPinn
 	if err := errors.Join(
 		spec.Variables["cfg_bucket_mask"].Set(made.BucketMask),
 		spec.Variables["cfg_hash_key"].Set(made.HashKey),
-		spec.Variables["cfg_companion"].Set(o.XDP && shared != nil),
+		spec.Variables["cfg_companion"].Set(o.XDP && shared == nil),
 	); err != nil {
 		return nil, err
 	}
@@ -107,6 +110,12 @@ func buckets(connections uint64) uint32 {
 
 const bucketBytes = 512
 
+// Fits tells whether a table for so many connections is as large as the one
+// in use.
+func (p *Programs) Fits(connections uint64) bool {
+	return buckets(connections) == p.tc.Maps[bpf.LBMapConns].MaxEntries()
+}
+
 // TableBytes is the memory that a table of this capacity takes.
 func TableBytes(connections uint64) uint64 { return uint64(buckets(connections)) * bucketBytes }
 
@@ -126,8 +135,10 @@ func (p *Programs) Close() error {
 			errs = append(errs, a.leave())
 		}
 	}
-	p.xdp.Close()
 	p.tc.Close()
+	if p.xdp != nil {
+		p.xdp.Close()
+	}
 	return errors.Join(errs...)
 }
 
@@ -139,9 +150,13 @@ type Stats struct {
 	Runtime time.Duration
 }
 
-// Stats returns those of both programs.
+// Stats returns those of every program.
 func (p *Programs) Stats() (all []Stats, err error) {
-	for name, program := range map[string]*ebpf.Program{"weir_xdp": p.xdp.Programs["weir_xdp"], "weir_tc": p.tc.Programs["weir_tc"]} {
+	programs := map[string]*ebpf.Program{"weir_tc": p.tc.Programs["weir_tc"]}
+	if p.xdp != nil {
+		programs["weir_xdp"] = p.xdp.Programs["weir_xdp"]
+	}
+	for name, program := range programs {
 		s, err := program.Stats()
 		if err != nil {
 			return nil, fmt.Errorf("read statistics of %s: %w", name, err)

@@ -240,6 +240,10 @@ func TestDaemon(t *testing.T) {
 			if served := l.ask(t, "ipv4", 8); served != [backends]int{0, 2, 6} {
 				t.Errorf("weights 0, 1, 3: served %v of 8", served)
 			}
+			w.configure(strings.Replace(fmt.Sprintf(head, hook), "10000", "90000", 1) + service("web", "ipv4", 1, 1, 1))
+			if out, code := w.run("reload"); code != 1 || !strings.Contains(out, "table.connections") {
+				t.Errorf("another table size: exit %d: %s", code, out)
+			}
 			w.configure("services: nonsense\n")
 			if out, code := w.run("reload"); code != 2 || !strings.Contains(out, "weir.yaml:1: services") {
 				t.Errorf("bad file: exit %d: %s", code, out)
