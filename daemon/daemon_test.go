@@ -261,7 +261,7 @@ func TestManyPrefixes(t *testing.T) {
 			t.Errorf("one more: %v", err)
 		}
 	})
-	write(lb.MaxAllow, "12.")
+	write(lb.MaxAllow, "11.")
 	started = time.Now()
 	r.daemon(func(d *Daemon) {
 		t.Logf("restarted in %s", time.Since(started))
