@@ -20,7 +20,9 @@ enum limit {
 	MAX_SERVICES = 16384,
 	MAX_BACKENDS = 131072,
 	MAX_SLOTS = 4 * 1024 * 1024,
-	MAX_ALLOW = 131072,
+	/* Twice what a configuration may have, so that all can be exchanged. */
+	MAX_ALLOW = 262144,
+	MAX_PORT_PREFIXES = 30,	/* that a range of ports can need */
 	MAX_AFFINITY = 65536,
 	/* Next hops towards clients, learned by the program, come first. */
 	CLIENT_ADJACENCIES = 16384,

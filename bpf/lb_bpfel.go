@@ -155,7 +155,8 @@ const (
 	LBLimitMAX_SERVICES       LBLimit = 16384
 	LBLimitMAX_BACKENDS       LBLimit = 131072
 	LBLimitMAX_SLOTS          LBLimit = 4194304
-	LBLimitMAX_ALLOW          LBLimit = 131072
+	LBLimitMAX_ALLOW          LBLimit = 262144
+	LBLimitMAX_PORT_PREFIXES  LBLimit = 30
 	LBLimitMAX_AFFINITY       LBLimit = 65536
 	LBLimitCLIENT_ADJACENCIES LBLimit = 16384
 	LBLimitMAX_ADJACENCIES    LBLimit = 147456

@@ -32,7 +32,7 @@ MAP(conns, BPF_MAP_TYPE_ARRAY, __u32, struct bucket, 1024, BPF_F_MMAPABLE);
 MAP(roles, BPF_MAP_TYPE_HASH, struct addr, enum role, MAX_SERVICES + MAX_BACKENDS, BPF_F_NO_PREALLOC);
 /* Services by exact port, by range or any port · daemon · program · daemon. */
 MAP(exact_ports, BPF_MAP_TYPE_HASH, struct service_key, __u32, MAX_SERVICES, BPF_F_NO_PREALLOC);
-MAP(port_ranges, BPF_MAP_TYPE_LPM_TRIE, struct port_prefix_key, __u32, MAX_SERVICES * 4, BPF_F_NO_PREALLOC);
+MAP(port_ranges, BPF_MAP_TYPE_LPM_TRIE, struct port_prefix_key, __u32, MAX_SERVICES * MAX_PORT_PREFIXES, BPF_F_NO_PREALLOC);
 /* Who may open connections · daemon · program · daemon. */
 MAP(allow, BPF_MAP_TYPE_LPM_TRIE, struct allow_key, __u32, MAX_ALLOW, BPF_F_NO_PREALLOC);
 /* Where clients of services with affinity went · program · program · least

@@ -125,7 +125,7 @@ func broken(random *rand.Rand, frame []byte) []byte {
 // TestMutations: both hooks make the same of every broken packet, to the byte,
 // count it under one reason, and change none that they do not send.
 func TestMutations(t *testing.T) {
-	const rounds = 2000
+	const rounds = 800
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
 			seed := rand.Uint64()

@@ -170,7 +170,7 @@ func (c control) Status(ctx context.Context) (status *api.Status, err error) {
 
 func (d *Daemon) status() (*api.Status, error) {
 	s := &api.Status{
-		Version: d.options.Version, Config: d.config, Problems: slices.Clone(d.problems), Drops: map[string]uint64{},
+		Version: d.options.Version, Config: d.config, Problems: append([]string{}, d.problems...), Drops: map[string]uint64{},
 		Interfaces: []api.Interface{}, Services: []api.Service{},
 		Table:     api.Table{Capacity: d.programs.Tables.ConnCapacity(), Used: d.usage.Total},
 		Reconcile: d.wrote,

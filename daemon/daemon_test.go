@@ -11,9 +11,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -218,6 +220,52 @@ func TestAttachRefused(t *testing.T) {
 		if devices, err := d.programs.Attached(); err != nil || len(devices) != 2 {
 			t.Errorf("adopted %v, %v", devices, err)
 		}
+	})
+}
+
+// TestManyPrefixes: as many as all services may allow are loaded, and changed
+// for as many others; time and memory are in the log (go test -v).
+func TestManyPrefixes(t *testing.T) {
+	r := newRouter(t)
+	write := func(n int, net string) {
+		var list strings.Builder
+		for i := range n {
+			fmt.Fprintf(&list, "%s%d.%d.%d/32,", net, i>>16, i>>8&255, i&255)
+		}
+		r.write(base, "HOOK", "tc", "0.0.0.0/0", strings.TrimSuffix(list.String(), ","))
+	}
+	loaded := func(d *Daemon) {
+		infos, err := d.programs.Tables.Describe("")
+		r.check(err)
+		for _, info := range infos {
+			if info.Name == "allow" && info.Entries != lb.MaxAllow {
+				t.Errorf("%d prefixes in the map", info.Entries)
+			}
+		}
+		var memory runtime.MemStats
+		runtime.ReadMemStats(&memory)
+		t.Logf("writing the maps %.2fs, heap %d MB", d.wrote.DurationS, memory.HeapAlloc>>20)
+	}
+	write(lb.MaxAllow, "10.")
+	started := time.Now()
+	r.daemon(func(d *Daemon) {
+		t.Logf("%d prefixes: started in %s", lb.MaxAllow, time.Since(started))
+		loaded(d)
+		write(lb.MaxAllow, "11.")
+		started = time.Now()
+		r.check(d.reload())
+		t.Logf("all changed in %s", time.Since(started))
+		loaded(d)
+		write(lb.MaxAllow+1, "10.")
+		if err := d.reload(); err == nil || !strings.Contains(err.Error(), "services: allow 100001 prefixes in all, more than 100000; join") {
+			t.Errorf("one more: %v", err)
+		}
+	})
+	write(lb.MaxAllow, "11.")
+	started = time.Now()
+	r.daemon(func(d *Daemon) {
+		t.Logf("restarted in %s", time.Since(started))
+		loaded(d)
 	})
 }
 

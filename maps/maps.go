@@ -19,6 +19,8 @@ const (
 	MaxServices = uint32(bpf.LBLimitMAX_SERVICES)
 	MaxBackends = uint32(bpf.LBLimitMAX_BACKENDS)
 	MaxSlots    = uint32(bpf.LBLimitMAX_SLOTS)
+	// MaxAllow is how many prefixes there may be at once.
+	MaxAllow = uint32(bpf.LBLimitMAX_ALLOW)
 	// Adjacencies below this belong to the program, which learns next hops
 	// towards clients there.
 	FirstAdjacency = uint32(bpf.LBLimitCLIENT_ADJACENCIES)

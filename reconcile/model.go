@@ -39,7 +39,7 @@ type model struct {
 	services map[lb.ServiceKey]serviceRow
 	backends map[BackendKey]backendRow
 	hops     map[netip.Addr]hopRow
-	allowed  map[allowRow]bool
+	allowed  map[allowRow]bool // false: there, perhaps
 	roles    map[netip.Addr]role
 }
 
@@ -48,6 +48,7 @@ type serviceRow struct {
 	service   settings
 	table     maps.Table
 	published bool // false: kept for the connections it has
+	doubt     bool // what the maps say may be something else
 }
 
 // settings is the comparable part of a service that the maps hold.
@@ -67,11 +68,13 @@ type backendRow struct {
 	id, service, hop uint32
 	backend          lb.Backend
 	desired          bool // false: kept for the connections it has
+	doubt            bool
 }
 
 type hopRow struct {
 	index uint32
 	hop   maps.Adjacency
+	doubt bool
 }
 
 type allowRow struct {
@@ -79,7 +82,7 @@ type allowRow struct {
 	prefix  netip.Prefix
 }
 
-type role struct{ vip, backend bool }
+type role struct{ vip, backend, doubt bool }
 
 func newModel() model {
 	return model{
@@ -100,13 +103,13 @@ func (r *Reconciler) next(d *Desired) (model, error) {
 	}
 	for key, row := range r.current.services {
 		if _, ok := n.services[key]; !ok {
-			row.published, row.table = false, maps.Table{}
+			row.published, row.table, row.doubt = false, maps.Table{}, false
 			n.services[key] = row
 		}
 	}
 	for key, row := range r.current.backends {
 		if _, ok := n.backends[key]; !ok {
-			row.desired, row.backend.Weight = false, 0
+			row.desired, row.backend.Weight, row.doubt = false, 0, false
 			if err := r.addHop(n, d, key.Backend.Addr(), &row); err != nil {
 				return n, err
 			}
@@ -144,7 +147,10 @@ func (r *Reconciler) addService(n model, d *Desired, s *lb.Service) (err error) 
 	row.table.IDs = slotsOf(s.Algorithm, pool)
 	n.services[key] = row
 	for _, prefix := range s.Allow {
-		n.allowed[allowRow{row.id, prefix}] = true
+		// In the map IPv4 is a part of IPv6, and ::/0 would cover it.
+		if prefix.Addr().Is4() == s.Address.Is4() {
+			n.allowed[allowRow{row.id, prefix}] = true
+		}
 	}
 	return nil
 }
@@ -166,6 +172,7 @@ func (r *Reconciler) addHop(n model, d *Desired, a netip.Addr, row *backendRow) 
 	hop, ok := n.hops[a]
 	if !ok {
 		hop = r.current.hops[a]
+		hop.doubt = false
 		if known, ok := d.Hops[a]; ok {
 			if was := hop.hop; known.Destination == nil && known.Ifindex == was.Ifindex && known.NextHop == was.NextHop {
 				known.Destination = was.Destination

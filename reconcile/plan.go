@@ -36,16 +36,21 @@ type step struct {
 // plan lists the writes that lead from one model to the next: what is pointed
 // to comes before what points to it, removals run the other way round.
 func plan(old, next model) []step {
+	allow, disallow := allowSteps(old, next), disallowSteps(old, next)
+	if len(old.allowed)+len(allow) > int(maps.MaxAllow) {
+		// Both do not fit: for a moment who comes by a new prefix stays out.
+		allow, disallow = append(disallow, allow...), nil
+	}
 	return slices.Concat(
 		hopSteps(old, next), backendSteps(old, next), roleSteps(old, next, false),
-		allowSteps(old, next), serviceSteps(old, next),
-		disallowSteps(old, next), deleteSteps(old, next), roleSteps(old, next, true),
+		allow, serviceSteps(old, next),
+		disallow, deleteSteps(old, next), roleSteps(old, next, true),
 	)
 }
 
 func hopSteps(old, next model) (steps []step) {
 	for a, row := range next.hops {
-		if was, ok := old.hops[a]; ok && sameHop(was.hop, row.hop) {
+		if was, ok := old.hops[a]; ok && !was.doubt && sameHop(was.hop, row.hop) {
 			continue
 		}
 		steps = append(steps, step{fmt.Sprintf("next hop %d of %s", row.index, a),
@@ -62,7 +67,7 @@ func sameHop(a, b maps.Adjacency) bool {
 func backendSteps(old, next model) (steps []step) {
 	for key, row := range next.backends {
 		was := old.backends[key]
-		if was.id == row.id && was.hop == row.hop && was.backend.Weight == row.backend.Weight && was.service == row.service {
+		if !was.doubt && was.id == row.id && was.hop == row.hop && was.backend.Weight == row.backend.Weight && was.service == row.service {
 			continue
 		}
 		steps = append(steps, step{fmt.Sprintf("backend %d: %s", row.id, key),
@@ -77,7 +82,7 @@ func roleSteps(old, next model, away bool) (steps []step) {
 		if was := old.roles[a]; was != r {
 			// Between, an address has the roles of both models.
 			if !away {
-				r = role{r.vip || was.vip, r.backend || was.backend}
+				r = role{vip: r.vip || was.vip, backend: r.backend || was.backend}
 			}
 			steps = append(steps, step{fmt.Sprintf("role of %s: %+v", a, r),
 				func(t Tables) error { return t.SetRole(a, r.vip, r.backend) }})
@@ -127,11 +132,11 @@ func serviceSteps(old, next model) (steps []step) {
 			steps = append(steps, step{fmt.Sprintf("table of service %d: %d slots", row.id, len(row.table.IDs)),
 				func(t Tables) error { return t.PutTable(row.table) }})
 		}
-		if !sameTable || was.service != row.service {
+		if !sameTable || was.doubt || was.service != row.service {
 			steps = append(steps, step{fmt.Sprintf("service %d: %s", row.id, key),
 				func(t Tables) error { return t.PutService(row.id, row.service.service(), row.table) }})
 		}
-		if row.published && (!was.published || was.id != row.id) {
+		if row.published && (!was.published || was.doubt || was.id != row.id) {
 			steps = append(steps, step{fmt.Sprintf("publish service %d: %s", row.id, key),
 				func(t Tables) error { return t.Publish(key, row.id) }})
 		}

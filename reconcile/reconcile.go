@@ -19,6 +19,7 @@ import (
 type Reconciler struct {
 	tables     Tables
 	current    model
+	doubtful   bool // a plan failed, and none for everything has gone through since
 	serviceIDs *ids[lb.ServiceKey]
 	backendIDs *ids[BackendKey]
 	hopIDs     *ids[netip.Addr]
@@ -71,8 +72,8 @@ func (r *Reconciler) restore(found *maps.Restored) {
 }
 
 // Reconcile writes what differs from the desired state. After an error the
-// maps hold a whole prefix of the plan, and the next call takes up from the
-// last whole plan: every write may be repeated.
+// maps hold a whole prefix of the plan, and the next call, for this state or
+// another, repeats or undoes what it may have written.
 func (r *Reconciler) Reconcile(d *Desired) error {
 	next, err := r.next(d)
 	if err != nil {
@@ -83,11 +84,12 @@ func (r *Reconciler) Reconcile(d *Desired) error {
 	}
 	if err := r.apply(r.current, next); err != nil {
 		r.releaseTables(next, r.current)
+		r.doubt(next)
 		return err
 	}
 	r.slots.settle()
 	r.releaseTables(r.current, next)
-	r.current = next
+	r.current, r.doubtful = next, false
 	return nil
 }
 
@@ -111,6 +113,8 @@ func (r *Reconciler) Update(d *Desired, services []*lb.Service) error {
 	}
 	if err := r.apply(old, next); err != nil {
 		r.releaseTables(next, old)
+		next.allowed = r.current.allowed // not written
+		r.doubt(next)
 		return err
 	}
 	r.slots.settle()
@@ -160,8 +164,12 @@ func (r *Reconciler) place(next model) error {
 }
 
 // Sweep forgets services and backends that are not desired and that no
-// connection names: used tells which ids are named.
+// connection names: used tells which ids are named. After a plan that failed
+// it waits for one that goes through.
 func (r *Reconciler) Sweep(used maps.Usage) error {
+	if r.doubtful {
+		return nil
+	}
 	next := newModel()
 	for key, row := range r.current.services {
 		if row.published || used.Services[row.id] > 0 {
@@ -177,6 +185,7 @@ func (r *Reconciler) Sweep(used maps.Usage) error {
 	next.allowed = r.current.allowed
 	next.addRoles()
 	if err := r.apply(r.current, next); err != nil {
+		r.doubt(r.current)
 		return err
 	}
 	forget(r.serviceIDs, r.current.services, next.services)

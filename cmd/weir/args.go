@@ -11,49 +11,91 @@ import (
 )
 
 // reorder moves flags ahead of arguments, where urfave/cli v2 looks for them:
-// global ones before the command, the rest right after it. Flags of unknown
-// name stay with the command, whose parser then names them.
+// each right after the command that has it, global ones before all. Flags of
+// unknown name stay with the last command, whose parser then names them.
 func reorder(app *cli.App, args []string) []string {
 	// A shell asking for completions wants to know about the line as typed.
 	if len(args) < 2 || args[len(args)-1] == "--generate-bash-completion" {
 		return args
 	}
-	var cmd *cli.Command
-	var global, own, rest []string
+	// The commands on the line, each a subcommand of the one before; the app is
+	// the first.
+	path := []*cli.Command{{Name: args[0], Flags: app.Flags, Subcommands: app.Commands}}
+	var words []string
+	type given struct {
+		name string
+		args []string
+	}
+	var flags []given
 	for i := 1; i < len(args); i++ {
 		arg := args[i]
 		if arg == "--" {
-			rest = append(rest, args[i:]...)
+			words = append(words, args[i:]...)
 			break
 		}
 		if len(arg) < 2 || arg[0] != '-' {
-			if cmd == nil && rest == nil {
-				cmd = app.Command(arg)
+			if sub := subcommand(path[len(path)-1], arg); sub != nil && words == nil {
+				path = append(path, sub)
+			} else {
+				words = append(words, arg)
 			}
-			rest = append(rest, arg)
 			continue
 		}
-		to := &own
 		name, _, hasValue := strings.Cut(strings.TrimLeft(arg, "-"), "=")
-		flag := find(app.Flags, name)
-		if flag != nil || cmd == nil && rest == nil && !anyCommandHas(app, name) {
-			to = &global
-		} else if cmd != nil {
-			flag = find(cmd.Flags, name)
-		} else {
-			flag = findInCommands(app, name)
-		}
-		*to = append(*to, arg)
-		if takesValue(flag) && !hasValue && i+1 < len(args) {
+		flag := given{name, []string{arg}}
+		if !hasValue && i+1 < len(args) && takesValue(lookUp(path, name)) {
 			i++
-			*to = append(*to, args[i])
+			flag.args = append(flag.args, args[i])
+		}
+		flags = append(flags, flag)
+	}
+	own := make([][]string, len(path))
+	for _, flag := range flags {
+		if at := owner(path, flag.name); at > 0 || find(app.Flags, flag.name) != nil {
+			own[at] = append(own[at], flag.args...)
+		} else {
+			words = append(words, flag.args...) // there is no command to have it
 		}
 	}
-	out := append([]string{args[0]}, global...)
-	if len(rest) > 0 && rest[0] != "--" {
-		out, rest = append(out, rest[0]), rest[1:]
+	var out []string
+	for i, cmd := range path {
+		out = append(append(out, cmd.Name), own[i]...)
 	}
-	return append(append(out, own...), rest...)
+	return append(out, words...)
+}
+
+// owner is the place in the path of the last command that has the flag, or of
+// the last command.
+func owner(path []*cli.Command, name string) int {
+	for at := len(path) - 1; at >= 0; at-- {
+		if find(path[at].Flags, name) != nil {
+			return at
+		}
+	}
+	return len(path) - 1
+}
+
+// lookUp finds a flag of a command on the line, or of one that may come yet.
+func lookUp(path []*cli.Command, name string) cli.Flag {
+	last := len(path) - 1
+	if f := find(path[owner(path, name)].Flags, name); f != nil {
+		return f
+	}
+	for _, sub := range path[last].Subcommands {
+		if f := lookUp(append(path[:last:last], sub), name); f != nil {
+			return f
+		}
+	}
+	return nil
+}
+
+func subcommand(of *cli.Command, name string) *cli.Command {
+	for _, sub := range of.Subcommands {
+		if sub.HasName(name) {
+			return sub
+		}
+	}
+	return nil
 }
 
 func find(flags []cli.Flag, name string) cli.Flag {
@@ -64,17 +106,6 @@ func find(flags []cli.Flag, name string) cli.Flag {
 	}
 	return nil
 }
-
-func findInCommands(app *cli.App, name string) cli.Flag {
-	for _, c := range app.Commands {
-		if f := find(c.Flags, name); f != nil {
-			return f
-		}
-	}
-	return nil
-}
-
-func anyCommandHas(app *cli.App, name string) bool { return findInCommands(app, name) != nil }
 
 func takesValue(f cli.Flag) bool {
 	v, ok := f.(cli.DocGenerationFlag)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,8 +16,10 @@ import (
 
 func TestReorder(t *testing.T) {
 	app := newApp(io.Discard, io.Discard)
-	app.Commands = append(app.Commands, &cli.Command{Name: "drain", Flags: []cli.Flag{
-		&cli.DurationFlag{Name: "deadline"}, &cli.BoolFlag{Name: "watch"}}})
+	app.Commands = append(slices.DeleteFunc(app.Commands, func(c *cli.Command) bool { return c.Name == "drain" }), &cli.Command{Name: "drain", Flags: []cli.Flag{
+		&cli.DurationFlag{Name: "deadline"}, &cli.BoolFlag{Name: "watch"}}},
+		&cli.Command{Name: "outer", Flags: []cli.Flag{&cli.BoolFlag{Name: "all"}}, Subcommands: []*cli.Command{{Name: "inner",
+			Aliases: []string{"in"}, Flags: []cli.Flag{&cli.StringFlag{Name: "kind", Aliases: []string{"k"}}}}}})
 	for _, c := range []struct{ in, want string }{
 		{"weir", "weir"},
 		{"weir check -c f", "weir check -c f"},
@@ -29,6 +32,14 @@ func TestReorder(t *testing.T) {
 		{"weir drain web -", "weir drain web -"},
 		{"weir check --nope", "weir check --nope"},
 		{"weir nope --socket s", "weir --socket s nope"},
+		{"weir nope -c f", "weir nope -c f"},
+		{"weir -c f", "weir -c f"},
+		{"weir check drain", "weir check drain"},
+		{"weir outer inner a --kind x b --all --socket s", "weir --socket s outer --all inner --kind x a b"},
+		{"weir -k x --all outer inner a", "weir outer --all inner -k x a"},
+		{"weir outer -k x inner a", "weir outer inner -k x a"},
+		{"weir outer in --kind=x", "weir outer inner --kind=x"},
+		{"weir outer inner --nope a", "weir outer inner --nope a"},
 		{"weir drain x --generate-bash-completion", "weir drain x --generate-bash-completion"},
 	} {
 		if got := strings.Join(reorder(app, strings.Fields(c.in)), " "); got != c.want {
