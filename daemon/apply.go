@@ -57,25 +57,22 @@ func (d *Daemon) reconcile() error {
 	return err
 }
 
-// follow health: the services of backends whose health changed are updated.
+// followHealth updates the services of the backends whose health changed.
 func (d *Daemon) followHealth() error {
-	results := d.health.Snapshot()
-	var changed []*lb.Service
-	for _, m := range d.members {
-		now := results[m.target].Health
-		if now == d.desired.Health[m.key] {
-			continue
-		}
-		d.desired.Health[m.key] = now
-		if len(changed) == 0 || changed[len(changed)-1] != m.service {
-			changed = append(changed, m.service)
+	changed := map[*lb.Service]bool{}
+	for target, result := range d.health.Changes() {
+		for _, m := range d.byTarget[target] {
+			if result.Health != d.desired.Health[m.key] {
+				d.desired.Health[m.key] = result.Health
+				changed[m.service] = true
+			}
 		}
 	}
-	if d.failing {
+	if d.failing || len(changed) == 0 {
 		return nil // the next try of everything has them
 	}
 	d.unsaved = true
-	return d.write(func() error { return d.reconciler.Update(&d.desired, changed) })
+	return d.write(func() error { return d.reconciler.Update(&d.desired, slices.Collect(stdmaps.Keys(changed))) })
 }
 
 // write has the reconciler write, and keeps how that went for status.
@@ -97,12 +94,14 @@ func (d *Daemon) write(do func() error) error {
 // setTargets gives the health daemon its targets. A daemon that comes back
 // goes on from what the last one knew.
 func (d *Daemon) setTargets() {
-	d.members = nil
+	d.members, d.byTarget = nil, map[healthd.Target][]member{}
 	for i := range d.state.Services {
 		s := &d.state.Services[i]
 		for _, b := range s.Backends {
 			key := reconcile.BackendKey{Service: s.Key(), Backend: b.AddrPort()}
-			d.members = append(d.members, member{s, b, key, healthd.NewTarget(b, s.HealthCheck)})
+			m := member{s, b, key, healthd.NewTarget(b, s.HealthCheck)}
+			d.members = append(d.members, m)
+			d.byTarget[m.target] = append(d.byTarget[m.target], m)
 		}
 	}
 	var targets []healthd.Target

@@ -59,6 +59,7 @@ type Daemon struct {
 	health   *healthd.Daemon
 	network  *network
 	members  []member
+	byTarget map[healthd.Target][]member
 	desired  reconcile.Desired
 	saved    saved // as it was read or last written
 	unsaved  bool

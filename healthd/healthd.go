@@ -91,13 +91,14 @@ type Daemon struct {
 	first   time.Time       // of the last first check queued
 	queue   queue
 	told    map[string]time.Time // local failures, when they were logged
+	dirty   map[Target]bool      // changed since Changes was last asked
 }
 
 // New returns a Daemon that logs transitions.
 func New(log *slog.Logger) *Daemon {
 	return &Daemon{
 		log: log, changed: make(chan struct{}, 1), wake: make(chan struct{}, 1), spread: maphash.MakeSeed(), checker: newChecker,
-		targets: map[Target]*state{}, probing: map[Target]bool{}, told: map[string]time.Time{},
+		targets: map[Target]*state{}, probing: map[Target]bool{}, told: map[string]time.Time{}, dirty: map[Target]bool{},
 	}
 }
 
@@ -129,7 +130,6 @@ func (d *Daemon) Set(targets []Target, known map[Target]Result) {
 	}
 	d.queue.sweep()
 	signal(d.wake)
-	signal(d.changed)
 }
 
 // queueFirst queues a new target's first check, behind all other first ones.
@@ -149,6 +149,21 @@ func (d *Daemon) Snapshot() map[Target]Result {
 	for t, s := range d.targets {
 		results[t] = s.result
 	}
+	return results
+}
+
+// Changes returns the latest results of the targets whose health changed since
+// it was last asked, however often it did.
+func (d *Daemon) Changes() map[Target]Result {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	results := make(map[Target]Result, len(d.dirty))
+	for t := range d.dirty {
+		if s := d.targets[t]; s != nil {
+			results[t] = s.result
+		}
+	}
+	clear(d.dirty)
 	return results
 }
 
@@ -231,6 +246,7 @@ func (d *Daemon) probe(ctx context.Context, s *state) {
 	was := s.result.Health
 	if s.observe(err, now.Sub(started), now) {
 		d.log.Info("health changed", "target", s.target.Value().String(), "from", was, "to", s.result.Health, "reason", s.result.Reason)
+		d.dirty[s.target] = true
 		signal(d.changed)
 	}
 	d.queue.push(s, d.next(s, started, now))

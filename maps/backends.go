@@ -3,8 +3,10 @@
 package maps
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
+	"unsafe"
 
 	"github.com/weirlb/weir/bpf"
 	"github.com/weirlb/weir/lb"
@@ -37,10 +39,16 @@ func (t *Tables) PutAdjacency(index uint32, a Adjacency) error {
 }
 
 // PutBackend writes a service's backend under its id, reached over an adjacency.
+// Of one in use only single words change, which packets see whole.
 func (t *Tables) PutBackend(id, service uint32, b lb.Backend, adjacency uint32) error {
-	return t.put(bpf.LBMapBackends, id, &bpf.LBBackend{
+	value := bpf.LBBackend{
 		Address: address(b.Address), Port: networkOrder(b.Port), Weight: b.Weight, Adjacency: adjacency, Service: service,
-	})
+	}
+	raw := (*[unsafe.Sizeof(value)]byte)(unsafe.Pointer(&value))[:]
+	if _, err := t.backends.WriteAt(raw, int64(id)*int64(len(raw))); err != nil {
+		return fmt.Errorf("write map backends: %w", err)
+	}
+	return nil
 }
 
 // DeleteBackend frees an id that no connection names any more.
