@@ -41,38 +41,42 @@ func BenchmarkScale(b *testing.B) {
 	w := newWeir(b, router)
 	w.configure(scaleConfig())
 	const rounds = 5
-	var started, drained, status, conns []float64
+	var first, all, drained, written, status, conns []float64
 	for round := range rounds {
 		if round > 0 {
 			w.stop(unix.SIGTERM)
 			w.must("detach")
 			check(b, os.RemoveAll(filepath.Join(w.folder, "state")))
 		}
-		started = append(started, w.firstConnection(b))
+		toFirst, toAll := w.startAtScale(b)
+		first, all = append(first, toFirst), append(all, toAll)
 	}
-	w.up("s0", 10)
-	b.ReportMetric(w.anonymous(b), "MiB-after-start")
+	time.Sleep(15 * time.Second) // until the memory of the first checks is given back
+	b.ReportMetric(w.anonymous(b), "MiB-anonymous")
 	control := api.NewClient(filepath.Join(w.folder, "weir.sock"))
 	for range rounds {
 		for _, drain := range []bool{true, false} {
 			drained = append(drained, seconds(func() {
 				check(b, control.Drain(context.Background(), api.Drain{Service: "s500", Backend: scaleBackend(500, 3), Drain: drain}))
 			}))
+			now, err := control.Status(context.Background())
+			check(b, err)
+			written = append(written, now.Reconcile.DurationS)
 		}
 		status = append(status, seconds(func() { w.must("status", "-o", "json") }))
 	}
-	w.must("reload")
-	b.ReportMetric(w.anonymous(b), "MiB-after-reload")
 	w.fill(b, scaleTable)
 	for range rounds {
 		conns = append(conns, seconds(func() {
-			if lines := strings.Count(w.must("conns", "-o", "json"), "\n"); lines != scaleTable {
-				b.Errorf("weir conns printed %d connections of %d", lines, scaleTable)
+			if n := w.countConns(b); n != scaleTable {
+				b.Errorf("weir conns printed %d connections of %d", n, scaleTable)
 			}
 		}))
 	}
-	report(b, "start-s", started)
+	report(b, "first-s", first)
+	report(b, "all-s", all)
 	report(b, "drain-s", drained)
+	report(b, "written-s", written)
 	report(b, "status-s", status)
 	report(b, "conns-s", conns)
 	b.ReportMetric(w.tables(b), "MiB-maps")
@@ -142,30 +146,32 @@ func scaleConfig() string {
 	return text.String()
 }
 
-// firstConnection starts the daemon and returns the seconds until a client
-// is connected to the last of its services.
-func (w *weir) firstConnection(b *testing.B) float64 {
+// startAtScale starts the daemon and returns the seconds until a client is
+// connected to the first of its services, and to the last.
+func (w *weir) startAtScale(b *testing.B) (first, last float64) {
 	w.daemon = w.command("run", "-c", w.config())
 	w.log = &bytes.Buffer{}
 	w.daemon.Stdout, w.daemon.Stderr = w.log, w.log
 	began := time.Now()
 	w.router.Do(b, func() { check(b, w.daemon.Start()) })
-	scaleClient.Do(b, func() {
-		address := net.JoinHostPort(vips["ipv4"], strconv.Itoa(scalePort+scaleServices-1))
+	connected := func(service int) float64 {
+		address := net.JoinHostPort(vips["ipv4"], strconv.Itoa(scalePort+service))
 		for time.Since(began) < time.Minute {
 			conn, err := net.DialTimeout("tcp", address, 20*time.Millisecond)
 			if err == nil {
 				check(b, conn.Close())
-				return
+				return time.Since(began).Seconds()
 			}
 			var timeout net.Error
 			if !errors.As(err, &timeout) || !timeout.Timeout() {
 				time.Sleep(5 * time.Millisecond) // refused or unreachable: not there yet
 			}
 		}
-		b.Errorf("no connection; the daemon says:\n%s", w.log)
-	})
-	return time.Since(began).Seconds()
+		b.Errorf("no connection to service %d; the daemon says:\n%s", service, w.log)
+		return 0
+	}
+	scaleClient.Do(b, func() { first, last = connected(0), connected(scaleServices-1) })
+	return first, last
 }
 
 // anonymous is the daemon's own memory in MiB, without what it maps.
@@ -203,6 +209,22 @@ func (w *weir) fill(b *testing.B, n int) {
 			left--
 		}
 		check(b, conns.Put(i, &bucket))
+	}
+}
+
+// countConns returns the lines that weir conns prints.
+func (w *weir) countConns(b *testing.B) (lines int) {
+	c := w.command("conns", "-o", "json")
+	out, err := c.StdoutPipe()
+	check(b, err)
+	w.router.Do(b, func() { check(b, c.Start()) })
+	for buffer := make([]byte, 1<<20); ; {
+		n, err := out.Read(buffer)
+		lines += bytes.Count(buffer[:n], []byte{'\n'})
+		if err != nil {
+			check(b, c.Wait())
+			return lines
+		}
 	}
 }
 
