@@ -22,6 +22,7 @@ enum limit {
 	MAX_SLOTS = 4 * 1024 * 1024,
 	/* Twice what a configuration may have, so that all can be exchanged. */
 	MAX_ALLOW = 262144,
+	ROLE_HINTS = 1 << 18,
 	MAX_PORT_PREFIXES = 30,	/* that a range of ports can need */
 	MAX_AFFINITY = 65536,
 	/* Next hops towards clients, learned by the program, come first. */
@@ -30,6 +31,12 @@ enum limit {
 };
 
 enum role { ROLE_VIP = 1, ROLE_BACKEND = 2 };
+
+/* The roles of all addresses that hash to a slot, two bits a slot: what an
+ * address surely is not, without a look-up. */
+struct role_hints {
+	__u8 slots[ROLE_HINTS / 4];
+};
 
 enum algorithm {
 	ALGORITHM_UNSET,

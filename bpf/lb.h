@@ -45,6 +45,8 @@ static __always_inline enum verdict open_connection(hook_ctx *ctx, struct packet
 {
 	enum verdict verdict = choose_backend(ctx, p, now);
 
+	if (verdict == VERDICT_PASS && !has_role(&p->destination, ROLE_VIP))
+		p->reason = REASON_NOT_OURS;
 	if (verdict != VERDICT_CONTINUE)
 		return verdict;
 	if (!p->client_adjacency || !conn_learn(p, now)) {
@@ -95,7 +97,7 @@ static __always_inline enum verdict process(hook_ctx *ctx, struct packet *p)
 	if (owner != VERDICT_CONTINUE && !p->to_backend)
 		return owner;
 	if (verdict == VERDICT_DROP)
-		return p->from_backend || p->to_backend ? VERDICT_PASS : VERDICT_DROP;
+		return !p->from_backend && has_role(&p->destination, ROLE_VIP) ? VERDICT_DROP : VERDICT_PASS;
 
 	now = now_ticks();
 	if (owner != VERDICT_CONTINUE) {
@@ -113,7 +115,7 @@ static __always_inline enum verdict process(hook_ctx *ctx, struct packet *p)
 		if (!p->from_backend)
 			follow_client(ctx, p, conn);
 	} else if (p->from_backend) {
-		p->reason = REASON_NO_CONNECTION;
+		p->reason = has_role(&p->source, ROLE_BACKEND) ? REASON_NO_CONNECTION : REASON_NOT_OURS;
 		return VERDICT_PASS;
 	} else {
 		verdict = open_connection(ctx, p, now);

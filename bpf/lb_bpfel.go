@@ -156,6 +156,7 @@ const (
 	LBLimitMAX_BACKENDS       LBLimit = 131072
 	LBLimitMAX_SLOTS          LBLimit = 4194304
 	LBLimitMAX_ALLOW          LBLimit = 262144
+	LBLimitROLE_HINTS         LBLimit = 262144
 	LBLimitMAX_PORT_PREFIXES  LBLimit = 30
 	LBLimitMAX_AFFINITY       LBLimit = 65536
 	LBLimitCLIENT_ADJACENCIES LBLimit = 16384
@@ -209,6 +210,11 @@ const (
 	LBRoleROLE_BACKEND LBRole = 2
 )
 
+type LBRoleHints struct {
+	_     structs.HostLayout
+	Slots [65536]uint8
+}
+
 type LBService struct {
 	_         structs.HostLayout
 	Vip       LBAddr
@@ -260,6 +266,7 @@ const (
 	LBMapPortRanges           = "port_ranges"
 	LBMapPositions            = "positions"
 	LBMapReasonCounters       = "reason_counters"
+	LBMapRoleHints            = "role_hints"
 	LBMapRoles                = "roles"
 	LBMapServiceCounters      = "service_counters"
 	LBMapServices             = "services"
@@ -337,6 +344,7 @@ type LBMapSpecs struct {
 	PortRanges      *ebpf.MapSpec `ebpf:"port_ranges"`
 	Positions       *ebpf.MapSpec `ebpf:"positions"`
 	ReasonCounters  *ebpf.MapSpec `ebpf:"reason_counters"`
+	RoleHints       *ebpf.MapSpec `ebpf:"role_hints"`
 	Roles           *ebpf.MapSpec `ebpf:"roles"`
 	ServiceCounters *ebpf.MapSpec `ebpf:"service_counters"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
@@ -390,6 +398,7 @@ type LBMaps struct {
 	PortRanges      *ebpf.Map `ebpf:"port_ranges"`
 	Positions       *ebpf.Map `ebpf:"positions"`
 	ReasonCounters  *ebpf.Map `ebpf:"reason_counters"`
+	RoleHints       *ebpf.Map `ebpf:"role_hints"`
 	Roles           *ebpf.Map `ebpf:"roles"`
 	ServiceCounters *ebpf.Map `ebpf:"service_counters"`
 	Services        *ebpf.Map `ebpf:"services"`
@@ -411,6 +420,7 @@ func (m *LBMaps) Close() error {
 		m.PortRanges,
 		m.Positions,
 		m.ReasonCounters,
+		m.RoleHints,
 		m.Roles,
 		m.ServiceCounters,
 		m.Services,

@@ -30,6 +30,8 @@ MAP(pinned, BPF_MAP_TYPE_ARRAY, __u32, struct pinned, 1, 0);
 MAP(conns, BPF_MAP_TYPE_ARRAY, __u32, struct bucket, 1024, BPF_F_MMAPABLE);
 /* Addresses that matter, enum role bits · daemon · program · daemon. */
 MAP(roles, BPF_MAP_TYPE_HASH, struct addr, enum role, MAX_SERVICES + MAX_BACKENDS, BPF_F_NO_PREALLOC);
+/* Hints of roles · daemon · program · daemon. */
+MAP(role_hints, BPF_MAP_TYPE_ARRAY, __u32, struct role_hints, 1, BPF_F_MMAPABLE);
 /* Services by exact port, by range or any port · daemon · program · daemon. */
 MAP(exact_ports, BPF_MAP_TYPE_HASH, struct service_key, __u32, MAX_SERVICES, BPF_F_NO_PREALLOC);
 MAP(port_ranges, BPF_MAP_TYPE_LPM_TRIE, struct port_prefix_key, __u32, MAX_SERVICES * MAX_PORT_PREFIXES, BPF_F_NO_PREALLOC);

@@ -59,11 +59,29 @@ func as16(s string) LBAddr { return LBAddr{Bytes: netip.MustParseAddr(s).As16()}
 
 func be16(port uint16) uint16 { return port<<8 | port>>8 }
 
+// role makes an address a VIP or a backend.
+func (h *hook) role(t *testing.T, address string, role LBRole) {
+	t.Helper()
+	h.put(t, LBMapRoles, as16(address), role)
+	h.hint(t, address, role)
+}
+
+func (h *hook) hint(t *testing.T, address string, role LBRole) {
+	t.Helper()
+	var hints LBRoleHints
+	if err := h.coll.Maps[LBMapRoleHints].Lookup(uint32(0), &hints); err != nil {
+		t.Fatal(err)
+	}
+	slot := RoleSlot(netip.MustParseAddr(address))
+	hints.Slots[slot/4] |= uint8(role) << (slot % 4 * 2)
+	h.put(t, LBMapRoleHints, uint32(0), &hints)
+}
+
 // serve gives the hook service 1 (VIP port 80, tcp and udp) with backends 1
 // and 2 on port 8080, round robin, open to `allow`.
 func (h *hook) serve(t *testing.T, f family) {
 	t.Helper()
-	h.put(t, "roles", as16(f.vip), uint32(LBRoleROLE_VIP))
+	h.role(t, f.vip, LBRoleROLE_VIP)
 	for _, protocol := range []uint8{6, 17} {
 		h.put(t, "exact_ports", LBServiceKey{Vip: as16(f.vip), Port: be16(80), Protocol: protocol}, uint32(1))
 	}
@@ -76,7 +94,7 @@ func (h *hook) serve(t *testing.T, f family) {
 	for i, backend := range f.backends {
 		id := uint32(i + 1)
 		adjacency := uint32(LBLimitCLIENT_ADJACENCIES) + id
-		h.put(t, "roles", as16(backend), uint32(LBRoleROLE_BACKEND))
+		h.role(t, backend, LBRoleROLE_BACKEND)
 		h.put(t, "backends", id, LBBackend{Address: as16(backend), Port: be16(8080), Weight: 1, Adjacency: adjacency, Service: 1})
 		h.put(t, "adjacencies", adjacency, LBAdjacency{
 			Ifindex: 2, Mtu: 1500, State: uint32(LBAdjacencyStateADJACENCY_READY),
@@ -245,6 +263,44 @@ func TestUDP(t *testing.T) {
 				}
 				if want := s[1].udp(63, sum); string(out[14:]) != string(want[14:]) {
 					t.Errorf("checksum %v:\n got %x\nwant %x", sum, out[14:], want[14:])
+				}
+			}
+		}
+	})
+}
+
+// TestWrongHints: what only hashes like a VIP or a backend is none, and a
+// client that does is served like others.
+func TestWrongHints(t *testing.T) {
+	each(t, func(t *testing.T, h hook, f family) {
+		other := "192.0.2.9"
+		if f.name == "ipv6" {
+			other = "2001:db8:9::9"
+		}
+		for i, hints := range []struct{ client, other LBRole }{
+			{LBRoleROLE_VIP, LBRoleROLE_VIP}, {LBRoleROLE_BACKEND, LBRoleROLE_BACKEND}, {LBRoleROLE_VIP | LBRoleROLE_BACKEND, 0},
+		} {
+			h.hint(t, f.client, hints.client)
+			h.hint(t, other, hints.other)
+			port, chosen := uint16(4000+i), f.backends[i%2]
+			if verdict, out := h.run(t, segment{f.client, f.vip, port, 80, synFlag, 100, 0}.tcp(64)); verdict != h.sends(false) {
+				t.Errorf("hints %v: SYN: verdict %d: %x", hints, verdict, out)
+			}
+			want := segment{f.vip, f.client, 80, port, synFlag | ackFlag, 900, 101}.tcp(63)
+			if _, out := h.run(t, segment{chosen, f.client, 8080, port, synFlag | ackFlag, 900, 101}.tcp(64)); string(out[14:]) != string(want[14:]) {
+				t.Errorf("hints %v: SYN-ACK:\n got %x\nwant %x", hints, out[14:], want[14:])
+			}
+			passing := segment{f.client, other, port, 80, synFlag, 1, 0}
+			back := segment{other, f.client, 80, port, synFlag | ackFlag, 1, 2}
+			broken := mutate(passing.tcp(64), len(passing.tcp(64))-20+12, 0x40)
+			for _, frame := range [][]byte{passing.tcp(64), back.tcp(64), broken} {
+				before := h.reason(t, LBReasonREASON_NOT_OURS)
+				verdict, out := h.run(t, frame)
+				if h.reason(t, LBReasonREASON_NOT_OURS) != before+1 && &frame[0] != &broken[0] {
+					t.Errorf("hints %v: not counted as not ours: %x", hints, frame)
+				}
+				if verdict != h.pass || string(out) != string(frame) {
+					t.Errorf("hints %v: other traffic: verdict %d: %x", hints, verdict, out)
 				}
 			}
 		}

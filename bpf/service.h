@@ -6,20 +6,37 @@
 #include "maps.h"
 #include "packet.h"
 
+/* What an address may be, of enum role. Wrong for the few addresses that share
+ * a slot with a VIP or a backend: who acts on it looks again, at a connection's
+ * or a service's own address. The hash is RoleSlot of hints.go. */
+static __always_inline __u32 role_hint(const struct addr *address)
+{
+	__u64 hash = (address->halves[0] * 0x9e3779b97f4a7c15 ^ address->halves[1]) * 0xd6e8feb86659fd93;
+	__u32 slot = hash >> 46, zero = 0;
+	struct role_hints *hints = bpf_map_lookup_elem(&role_hints, &zero);
+
+	return hints ? (hints->slots[slot / 4] >> (slot % 4 * 2)) & (ROLE_VIP | ROLE_BACKEND) : 0;
+}
+
+static __always_inline int has_role(const struct addr *address, enum role role)
+{
+	enum role *bits = bpf_map_lookup_elem(&roles, address);
+
+	return bits && *bits & role;
+}
+
 /* PASS unless the packet goes to a VIP or comes from a backend. Asked before
  * the connection table, so that other traffic does not touch it. */
 static __always_inline enum verdict role(struct packet *p)
 {
-	enum role *bits = bpf_map_lookup_elem(&roles, &p->destination);
+	__u32 to = role_hint(&p->destination), from = role_hint(&p->source);
 
-	if (bits && *bits & ROLE_VIP)
+	if (to & ROLE_VIP && (!(from & ROLE_BACKEND) || has_role(&p->destination, ROLE_VIP)))
 		return VERDICT_CONTINUE;
-	p->to_backend = bits && *bits & ROLE_BACKEND;
-	bits = bpf_map_lookup_elem(&roles, &p->source);
-	if (bits && *bits & ROLE_BACKEND) {
-		p->from_backend = 1;
+	p->to_backend = !!(to & ROLE_BACKEND);
+	p->from_backend = !!(from & ROLE_BACKEND);
+	if (p->from_backend)
 		return VERDICT_CONTINUE;
-	}
 	p->reason = REASON_NOT_OURS;
 	return VERDICT_PASS;
 }

@@ -29,6 +29,7 @@ const (
 	TCMapPortRanges           = "port_ranges"
 	TCMapPositions            = "positions"
 	TCMapReasonCounters       = "reason_counters"
+	TCMapRoleHints            = "role_hints"
 	TCMapRoles                = "roles"
 	TCMapServiceCounters      = "service_counters"
 	TCMapServices             = "services"
@@ -106,6 +107,7 @@ type TCMapSpecs struct {
 	PortRanges      *ebpf.MapSpec `ebpf:"port_ranges"`
 	Positions       *ebpf.MapSpec `ebpf:"positions"`
 	ReasonCounters  *ebpf.MapSpec `ebpf:"reason_counters"`
+	RoleHints       *ebpf.MapSpec `ebpf:"role_hints"`
 	Roles           *ebpf.MapSpec `ebpf:"roles"`
 	ServiceCounters *ebpf.MapSpec `ebpf:"service_counters"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
@@ -159,6 +161,7 @@ type TCMaps struct {
 	PortRanges      *ebpf.Map `ebpf:"port_ranges"`
 	Positions       *ebpf.Map `ebpf:"positions"`
 	ReasonCounters  *ebpf.Map `ebpf:"reason_counters"`
+	RoleHints       *ebpf.Map `ebpf:"role_hints"`
 	Roles           *ebpf.Map `ebpf:"roles"`
 	ServiceCounters *ebpf.Map `ebpf:"service_counters"`
 	Services        *ebpf.Map `ebpf:"services"`
@@ -180,6 +183,7 @@ func (m *TCMaps) Close() error {
 		m.PortRanges,
 		m.Positions,
 		m.ReasonCounters,
+		m.RoleHints,
 		m.Roles,
 		m.ServiceCounters,
 		m.Services,

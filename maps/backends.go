@@ -55,19 +55,3 @@ func (t *Tables) PutBackend(id, service uint32, b lb.Backend, adjacency uint32) 
 func (t *Tables) DeleteBackend(id uint32) error {
 	return t.put(bpf.LBMapBackends, id, &bpf.LBBackend{})
 }
-
-// SetRole tells the program what an address is to it; neither forgets it.
-func (t *Tables) SetRole(a netip.Addr, vip, backend bool) error {
-	var role bpf.LBRole
-	if vip {
-		role |= bpf.LBRoleROLE_VIP
-	}
-	if backend {
-		role |= bpf.LBRoleROLE_BACKEND
-	}
-	key := address(a)
-	if role == 0 {
-		return t.remove(bpf.LBMapRoles, &key)
-	}
-	return t.put(bpf.LBMapRoles, &key, role)
-}

@@ -35,16 +35,18 @@ type Tables struct {
 	backends *ebpf.Memory
 	active   *ebpf.Memory
 	hops     *ebpf.Memory
+	hints    *ebpf.Memory
+	hinted   map[uint32]roleCount // by slot of the hints
 }
 
 // New returns Tables over the maps of a loaded collection, by their C names.
 // It maps those into memory that are read or published without system calls;
 // the mappings end with their maps.
 func New(byName map[string]*ebpf.Map) (*Tables, error) {
-	t := &Tables{byName: byName}
+	t := &Tables{byName: byName, hinted: map[uint32]roleCount{}}
 	for name, memory := range map[string]**ebpf.Memory{
 		bpf.LBMapConns: &t.conns, bpf.LBMapServices: &t.services,
-		bpf.LBMapBackends: &t.backends, bpf.LBMapActive: &t.active, bpf.LBMapAdjacencies: &t.hops,
+		bpf.LBMapBackends: &t.backends, bpf.LBMapActive: &t.active, bpf.LBMapAdjacencies: &t.hops, bpf.LBMapRoleHints: &t.hints,
 	} {
 		mapped, err := byName[name].Memory()
 		if err != nil {
@@ -52,7 +54,7 @@ func New(byName map[string]*ebpf.Map) (*Tables, error) {
 		}
 		*memory = mapped
 	}
-	return t, nil
+	return t, t.countHints()
 }
 
 func (t *Tables) put(name string, key, value any) error {

@@ -30,6 +30,7 @@ type Names struct {
 var decoders = map[string]func(*rows) error{
 	bpf.LBMapPinned:          (*rows).pinned,
 	bpf.LBMapRoles:           (*rows).roles,
+	bpf.LBMapRoleHints:       (*rows).roleHints,
 	bpf.LBMapExactPorts:      (*rows).exactPorts,
 	bpf.LBMapPortRanges:      (*rows).portRanges,
 	bpf.LBMapAllow:           (*rows).allow,
@@ -132,6 +133,31 @@ func (r *rows) roles() error {
 	return read(r, func(a *bpf.LBAddr, v []bpf.LBRole) any {
 		return roleRow{addressOf(*a), v[0]&bpf.LBRoleROLE_VIP != 0, v[0]&bpf.LBRoleROLE_BACKEND != 0}
 	})
+}
+
+type hintRow struct {
+	Slot    int  `json:"slot"`
+	VIP     bool `json:"vip"`
+	Backend bool `json:"backend"`
+}
+
+// roleHints has no use for batches: the map is one large value.
+func (r *rows) roleHints() error {
+	var hints bpf.LBRoleHints
+	if err := r.m.Lookup(uint32(0), &hints); err != nil {
+		return err
+	}
+	for slot := range 4 * len(hints.Slots) {
+		bits := bpf.LBRole(hints.Slots[slot/4] >> (slot % 4 * 2))
+		row := hintRow{slot, bits&bpf.LBRoleROLE_VIP != 0, bits&bpf.LBRoleROLE_BACKEND != 0}
+		if !row.VIP && !row.Backend {
+			continue
+		}
+		if err := r.do(row); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 type portRow struct {

@@ -88,6 +88,7 @@ func TestRows(t *testing.T) {
 	for name, want := range map[string]string{
 		"pinned":      `{"abi_version":1,"buckets":1024,"hash_key":"0x00000000000000ff"}`,
 		"evictions":   `{"class":"closing","connections":0}{"class":"idle_udp","connections":0}{"class":"unproven","connections":0}`,
+		"role_hints":  fmt.Sprintf(`{"slot":%d,"vip":true,"backend":false}`, bpf.RoleSlot(web.Address)),
 		"roles":       `{"address":"203.0.113.10","vip":true,"backend":false}`,
 		"exact_ports": `{"vip":"203.0.113.10","ports":"80","protocol":"tcp","service_id":1,"service":"s1"}`,
 		"port_ranges": `{"vip":"2001:db8::10","ports":"8000-8003","protocol":"udp","service_id":2,"service":"s2"}` +

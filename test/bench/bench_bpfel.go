@@ -29,6 +29,7 @@ const (
 	benchMapPortRanges           = "port_ranges"
 	benchMapPositions            = "positions"
 	benchMapReasonCounters       = "reason_counters"
+	benchMapRoleHints            = "role_hints"
 	benchMapRoles                = "roles"
 	benchMapServiceCounters      = "service_counters"
 	benchMapServices             = "services"
@@ -132,6 +133,7 @@ type benchMapSpecs struct {
 	PortRanges      *ebpf.MapSpec `ebpf:"port_ranges"`
 	Positions       *ebpf.MapSpec `ebpf:"positions"`
 	ReasonCounters  *ebpf.MapSpec `ebpf:"reason_counters"`
+	RoleHints       *ebpf.MapSpec `ebpf:"role_hints"`
 	Roles           *ebpf.MapSpec `ebpf:"roles"`
 	ServiceCounters *ebpf.MapSpec `ebpf:"service_counters"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
@@ -195,6 +197,7 @@ type benchMaps struct {
 	PortRanges      *ebpf.Map `ebpf:"port_ranges"`
 	Positions       *ebpf.Map `ebpf:"positions"`
 	ReasonCounters  *ebpf.Map `ebpf:"reason_counters"`
+	RoleHints       *ebpf.Map `ebpf:"role_hints"`
 	Roles           *ebpf.Map `ebpf:"roles"`
 	ServiceCounters *ebpf.Map `ebpf:"service_counters"`
 	Services        *ebpf.Map `ebpf:"services"`
@@ -216,6 +219,7 @@ func (m *benchMaps) Close() error {
 		m.PortRanges,
 		m.Positions,
 		m.ReasonCounters,
+		m.RoleHints,
 		m.Roles,
 		m.ServiceCounters,
 		m.Services,
