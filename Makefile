@@ -23,7 +23,7 @@ lint: ## formatting, vet, and that the committed BPF objects match their sources
 	scripts/check-generated
 
 test: lint build ## everything CI runs (root: BPF and network namespaces)
-	scripts/setup iproute2 ethtool procps
+	scripts/setup iproute2 ethtool procps systemd util-linux
 	$(GO) test -race -count=1 ./...
 	$(MAKE) --no-print-directory demo
 	$(MAKE) --no-print-directory test-kernels

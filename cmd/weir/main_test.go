@@ -88,3 +88,17 @@ func TestRun(t *testing.T) {
 		}
 	}
 }
+
+// TestExamples: what is shipped is valid.
+func TestExamples(t *testing.T) {
+	files, err := filepath.Glob("../../packaging/examples/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no examples: %v", err)
+	}
+	for _, file := range files {
+		var stdout, stderr bytes.Buffer
+		if code := run([]string{"weir", "check", "-c", file}, &stdout, &stderr); code != exitDone {
+			t.Errorf("%s: exit %d: %s", file, code, &stderr)
+		}
+	}
+}

@@ -24,12 +24,13 @@ import (
 
 // weir is the command, run in a router's namespace with folders of its own.
 type weir struct {
-	t      testing.TB
-	binary string
-	router testenv.NS
-	folder string // config, socket, state; and bpffs, mounted
-	daemon *exec.Cmd
-	log    *bytes.Buffer
+	t       testing.TB
+	binary  string
+	router  testenv.NS
+	folder  string   // config, run, state; and bpffs, mounted
+	sandbox []string // the command that the daemon is run by; none: itself
+	daemon  *exec.Cmd
+	log     *bytes.Buffer
 }
 
 func newWeir(t testing.TB, router testenv.NS) *weir {
@@ -63,7 +64,7 @@ func newWeir(t testing.TB, router testenv.NS) *weir {
 func (w *weir) command(args ...string) *exec.Cmd {
 	c := exec.Command(w.binary, args...)
 	c.Env = append(os.Environ(),
-		"WEIR_SOCKET="+filepath.Join(w.folder, "weir.sock"), "WEIR_BPFFS="+filepath.Join(w.folder, "bpffs", "weir"),
+		"WEIR_SOCKET="+filepath.Join(w.folder, "run", "weir.sock"), "WEIR_BPFFS="+filepath.Join(w.folder, "bpffs", "weir"),
 		"WEIR_STATE="+filepath.Join(w.folder, "state"))
 	return c
 }
@@ -107,6 +108,10 @@ func (w *weir) config() string { return filepath.Join(w.folder, "weir.yaml") }
 func (w *weir) start() {
 	w.t.Helper()
 	w.daemon = w.command("run", "-c", w.config())
+	if w.sandbox != nil {
+		w.daemon.Args = append(w.sandbox, w.daemon.Args...)
+		w.daemon.Path, w.daemon.Err = exec.LookPath(w.sandbox[0])
+	}
 	if w.log == nil {
 		w.log = &bytes.Buffer{}
 	}
@@ -215,11 +220,7 @@ func TestDaemon(t *testing.T) {
 	for _, hook := range []string{"xdp", "tc"} {
 		t.Run(hook, func(t *testing.T) {
 			l := newLab(t, hook == "tc")
-			// weir adds the VIPs itself; they have a route, as a router's have.
-			testenv.Run(t, fmt.Sprintf("ip -n %s addr del %s/32 dev public", l.router.Name, vips["ipv4"]))
-			testenv.Run(t, fmt.Sprintf("ip -n %s -6 addr del %s/128 dev public", l.router.Name, vips["ipv6"]))
-			testenv.Run(t, fmt.Sprintf("ip -n %s route add 203.0.113.0/24 dev public", l.router.Name))
-			testenv.Run(t, fmt.Sprintf("ip -n %s -6 route add 2001:db8:ff::/64 dev public", l.router.Name))
+			l.routeVIPs(t)
 			l.serve(t)
 			w := newWeir(t, l.router)
 			w.configure(fmt.Sprintf(head, hook) + service("web", "ipv4", 1, 1, 1) + service("web6", "ipv6", 1, 1, 1))
