@@ -16,7 +16,6 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"github.com/weirlb/weir/config"
 	"github.com/weirlb/weir/maps"
 )
 
@@ -126,8 +125,8 @@ func Handler(d Daemon) http.Handler {
 	return mux
 }
 
-// maxRequest holds the largest configuration, encoded.
-const maxRequest = 2 * config.MaxSize
+// maxRequest holds the largest configuration, 8 MiB, encoded.
+const maxRequest = 16 << 20
 
 // request reads a request's body; one that cannot be read is answered.
 func request(w http.ResponseWriter, r *http.Request, body any) bool {

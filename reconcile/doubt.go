@@ -42,6 +42,8 @@ func (r *Reconciler) doubt(next model) {
 		r.current.allowed[row] = r.current.allowed[row] && next.allowed[row]
 	}
 	for row := range next.allowed {
-		r.current.allowed[row] = r.current.allowed[row] // absent: there, perhaps
+		if _, ok := r.current.allowed[row]; !ok {
+			r.current.allowed[row] = false // there, perhaps
+		}
 	}
 }

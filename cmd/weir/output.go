@@ -35,7 +35,7 @@ func show[T any](c *cli.Context, get func() (T, error), table func(w io.Writer, 
 			return err
 		}
 		select {
-		case <-c.Context.Done():
+		case <-c.Done():
 			return nil
 		case <-time.After(time.Second):
 		}
