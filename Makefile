@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 GO ?= go
 
-.PHONY: help build generate lint test test-kernels bench demo
+.PHONY: help build deb generate lint test test-kernels bench demo
 help: ## print the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
 
@@ -11,6 +11,9 @@ build: ## bin/weir
 demo: build ## weir on real traffic in network namespaces, in 15 seconds (root)
 	scripts/setup busybox-static curl iproute2 socat
 	scripts/demo
+
+deb: ## bin/weir_VERSION_amd64.deb
+	GO="$(GO)" scripts/deb
 
 generate: ## the Go binding and objects of the BPF programs (needs clang-19)
 	scripts/setup clang-19 llvm-19 libbpf-dev
