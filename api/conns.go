@@ -13,14 +13,14 @@ import (
 
 // Conn is one connection.
 type Conn struct {
-	Protocol string  `json:"protocol"`
-	Client   string  `json:"client"`
-	VIP      string  `json:"vip"`
-	Backend  string  `json:"backend"`
-	Service  string  `json:"service"`
-	State    string  `json:"state"`
-	AgeS     float64 `json:"age_s"`
-	IdleS    float64 `json:"idle_s"`
+	Protocol string         `json:"protocol"`
+	Client   netip.AddrPort `json:"client"`
+	VIP      netip.AddrPort `json:"vip"`
+	Backend  netip.AddrPort `json:"backend"`
+	Service  string         `json:"service"`
+	State    string         `json:"state"`
+	AgeS     float64        `json:"age_s"`
+	IdleS    float64        `json:"idle_s"`
 }
 
 // ConnFilter chooses connections by what is not "": a service's name, a
@@ -41,12 +41,8 @@ func (f ConnFilter) chooses(c *Conn) bool {
 	return (f.Service == "" || f.Service == c.Service) && isEndpoint(f.Backend, c.Backend) && isEndpoint(f.Client, c.Client)
 }
 
-func isEndpoint(wanted, endpoint string) bool {
-	if wanted == "" || wanted == endpoint {
-		return true
-	}
-	parsed, err := netip.ParseAddrPort(endpoint)
-	return err == nil && parsed.Addr().String() == wanted
+func isEndpoint(wanted string, endpoint netip.AddrPort) bool {
+	return wanted == "" || wanted == endpoint.Addr().String() || wanted == endpoint.String()
 }
 
 // connFormat appends a connection to b in one of the formats, as a line. A
@@ -68,10 +64,10 @@ const (
 
 func appendJSON(b []byte, c *Conn) []byte {
 	b = appendString(append(b, `{"protocol":`...), c.Protocol)
-	b = appendString(append(b, `,"client":`...), c.Client)
-	b = appendString(append(b, `,"vip":`...), c.VIP)
-	b = appendString(append(b, `,"backend":`...), c.Backend)
-	b = appendString(append(b, `,"service":`...), c.Service)
+	b = c.Client.AppendTo(append(b, `,"client":"`...))
+	b = c.VIP.AppendTo(append(b, `","vip":"`...))
+	b = c.Backend.AppendTo(append(b, `","backend":"`...))
+	b = appendString(append(b, `","service":`...), c.Service)
 	b = appendString(append(b, `,"state":`...), c.State)
 	b = strconv.AppendFloat(append(b, `,"age_s":`...), c.AgeS, 'f', 3, 64)
 	b = strconv.AppendFloat(append(b, `,"idle_s":`...), c.IdleS, 'f', 3, 64)
@@ -94,7 +90,7 @@ func appendString(b []byte, s string) []byte {
 var columns = [...]int{5, 28, 28, 28, 17, 12, 8}
 
 func appendText(b []byte, c *Conn) []byte {
-	return appendCells(b, c.Protocol, c.Client, c.VIP, c.Backend, c.Service, c.State, Age(seconds(c.AgeS)), Age(seconds(c.IdleS)))
+	return appendCells(b, c.Protocol, c.Client.String(), c.VIP.String(), c.Backend.String(), c.Service, c.State, Age(seconds(c.AgeS)), Age(seconds(c.IdleS)))
 }
 
 func appendCells(b []byte, cells ...string) []byte {

@@ -144,9 +144,9 @@ func (c control) Conns(ctx context.Context, do func(*api.Conn) error) error {
 	err = tables.EachConn(func(conn maps.Conn) bool {
 		key := services[conn.Service]
 		failed = do(&api.Conn{
-			Protocol: string(conn.Protocol), Client: conn.Client.String(),
-			VIP:     netip.AddrPortFrom(key.Address, conn.VIPPort).String(),
-			Backend: netip.AddrPortFrom(backends[conn.Backend].Backend.Addr(), conn.BackendPort).String(),
+			Protocol: string(conn.Protocol), Client: conn.Client,
+			VIP:     netip.AddrPortFrom(key.Address, conn.VIPPort),
+			Backend: netip.AddrPortFrom(backends[conn.Backend].Backend.Addr(), conn.BackendPort),
 			Service: names[key], State: conn.State, AgeS: conn.Age.Seconds(), IdleS: conn.Idle.Seconds(),
 		})
 		return failed == nil && ctx.Err() == nil

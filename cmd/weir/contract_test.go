@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -144,7 +145,8 @@ func (d answers) Conns(_ context.Context, do func(*api.Conn) error) error {
 		if d.empty {
 			break
 		}
-		if err := do(&api.Conn{Protocol: "udp", Client: "[2001:db8::1]:9", VIP: "[2001:db8::2]:53", Backend: "[2001:db8::3]:53", Service: "dns",
+		if err := do(&api.Conn{Protocol: "udp", Client: netip.MustParseAddrPort("[2001:db8::1]:9"),
+			VIP: netip.MustParseAddrPort("[2001:db8::2]:53"), Backend: netip.MustParseAddrPort("[2001:db8::3]:53"), Service: "dns",
 			State: "udp", AgeS: 2.5, IdleS: 1}); err != nil {
 			return err
 		}

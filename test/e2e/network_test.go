@@ -184,7 +184,7 @@ func TestUDP(t *testing.T) {
 				if err := json.Unmarshal([]byte(line), &c); err != nil {
 					t.Fatalf("conns: %v: %s", err, line)
 				}
-				if c.Protocol != "udp" || c.VIP != "["+vips["ipv6"]+"]:80" || !strings.HasPrefix(c.Client, "[2001:db8:c::21]:") {
+				if c.Protocol != "udp" || c.VIP.String() != "["+vips["ipv6"]+"]:80" || c.Client.Addr().String() != "2001:db8:c::21" {
 					t.Errorf("connection %+v", c)
 				}
 				seen++

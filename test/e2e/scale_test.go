@@ -53,7 +53,7 @@ func BenchmarkScale(b *testing.B) {
 	}
 	time.Sleep(15 * time.Second) // until the memory of the first checks is given back
 	b.ReportMetric(w.anonymous(b), "MiB-anonymous")
-	control := api.NewClient(filepath.Join(w.folder, "weir.sock"))
+	control := api.NewClient(filepath.Join(w.folder, "run", "weir.sock"))
 	for range rounds {
 		for _, drain := range []bool{true, false} {
 			drained = append(drained, seconds(func() {
@@ -230,7 +230,7 @@ func (w *weir) countConns(b *testing.B) (lines int) {
 
 // tables is the memory of all maps in MiB.
 func (w *weir) tables(b *testing.B) (sum float64) {
-	control := api.NewClient(filepath.Join(w.folder, "weir.sock"))
+	control := api.NewClient(filepath.Join(w.folder, "run", "weir.sock"))
 	infos, err := control.Maps(context.Background())
 	check(b, err)
 	for _, info := range infos {
