@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 GO ?= go
 
-.PHONY: help build generate lint test test-kernels
+.PHONY: help build deb generate lint test test-kernels
 help: ## print the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
 
 build: ## bin/weir
 	$(GO) build -o bin/weir ./cmd/weir
+
+deb: ## bin/weir_VERSION_amd64.deb
+	scripts/setup git
+	GO="$(GO)" scripts/deb
 
 generate: ## the Go binding and objects of the BPF programs (needs clang-19)
 	scripts/setup clang-19 llvm-19 libbpf-dev
@@ -19,7 +23,7 @@ lint: ## formatting, vet, and that the committed BPF objects match their sources
 	scripts/check-generated
 
 test: lint build ## everything CI runs (root: BPF and network namespaces)
-	scripts/setup iproute2 ethtool procps systemd util-linux
+	scripts/setup iproute2 ethtool procps systemd util-linux git passwd
 	$(GO) test -race -count=1 ./...
 	$(MAKE) --no-print-directory test-kernels
 

@@ -22,13 +22,15 @@ import (
 	"github.com/weirlb/weir/internal/testenv"
 )
 
-// weir is the command, run in a router's namespace with folders of its own.
+// weir is the command, run in a router's namespace with folders of its own, or
+// installed on a machine.
 type weir struct {
 	t       *testing.T
 	binary  string
 	router  testenv.NS
 	folder  string   // config, run, state; and bpffs, mounted
 	sandbox []string // the command that the daemon is run by; none: itself
+	machine *machine // nil: none
 	daemon  *exec.Cmd
 	log     *bytes.Buffer
 }
@@ -62,6 +64,9 @@ func newWeir(t *testing.T, router testenv.NS) *weir {
 }
 
 func (w *weir) command(args ...string) *exec.Cmd {
+	if w.machine != nil {
+		return w.machine.command(append([]string{w.binary}, args...)...)
+	}
 	c := exec.Command(w.binary, args...)
 	c.Env = append(os.Environ(),
 		"WEIR_SOCKET="+filepath.Join(w.folder, "run", "weir.sock"), "WEIR_BPFFS="+filepath.Join(w.folder, "bpffs", "weir"),
