@@ -16,9 +16,9 @@ generate: ## the Go binding and objects of the BPF programs (needs clang-19)
 	scripts/setup clang-19 llvm-19 libbpf-dev
 	cd bpf && $(GO) generate ./...
 
-lint: ## formatting, vet, and that the committed BPF objects match their sources
+lint: ## formatting, golangci-lint, and that the committed BPF objects match their sources
 	test -z "$$(gofmt -l .)"
-	$(GO) vet ./...
+	$(GO) tool -modfile=tools/go.mod golangci-lint run
 	! grep -rn bpf_printk bpf --include=*.h --include=*.c
 	scripts/check-generated
 

@@ -11,8 +11,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-
-	"github.com/weirlb/weir/maps"
 )
 
 // Client asks the daemon behind a control socket.
@@ -36,8 +34,8 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 }
 
 // Maps asks for the BPF maps.
-func (c *Client) Maps(ctx context.Context) (infos []maps.Info, err error) {
-	return infos, c.call(ctx, http.MethodGet, "/v1/maps", nil, &infos)
+func (c *Client) Maps(ctx context.Context) (all []Map, err error) {
+	return all, c.call(ctx, http.MethodGet, "/v1/maps", nil, &all)
 }
 
 // Reload has the daemon read its file again; it returns when the maps hold it.
@@ -56,7 +54,7 @@ func (c *Client) Conns(ctx context.Context, do func(Conn) error) error {
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	for lines := json.NewDecoder(response.Body); ; {
 		var conn Conn
 		if err := lines.Decode(&conn); errors.Is(err, io.EOF) {
@@ -75,7 +73,7 @@ func (c *Client) call(ctx context.Context, method, path string, request, result 
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	if result == nil {
 		return nil
 	}
@@ -101,7 +99,7 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 	if response.StatusCode == http.StatusOK {
 		return response, nil
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	var failed Error
 	if err := json.NewDecoder(response.Body).Decode(&failed); err != nil {
 		return nil, fmt.Errorf("the daemon answers %s", response.Status)

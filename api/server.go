@@ -15,15 +15,13 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
-
-	"github.com/weirlb/weir/maps"
 )
 
 // Daemon answers the requests. Its methods may be called at once from many
 // goroutines.
 type Daemon interface {
 	Status(ctx context.Context) (*Status, error)
-	Maps(ctx context.Context) ([]maps.Info, error)
+	Maps(ctx context.Context) ([]Map, error)
 	// Conns calls do for each connection until it returns an error.
 	Conns(ctx context.Context, do func(Conn) error) error
 	Reload(ctx context.Context) error

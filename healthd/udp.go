@@ -21,7 +21,7 @@ func (c udpChecker) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	// Silence must end before the check's own timeout, which is a failure.
 	if deadline, ok := ctx.Deadline(); ok {
 		if err := conn.SetDeadline(deadline.Add(-time.Until(deadline) / 10)); err != nil {

@@ -57,12 +57,12 @@ func connWriter(out *bufio.Writer, format string) (func(api.Conn) error, error) 
 	case "yaml":
 		return func(conn api.Conn) error { return encodeYAML(out, []api.Conn{conn}) }, nil
 	case "table":
-		fmt.Fprintf(out, columns, "", "CLIENT", "VIP", "BACKEND", "SERVICE", "STATE", "AGE", "IDLE")
+		_, err := fmt.Fprintf(out, columns, "", "CLIENT", "VIP", "BACKEND", "SERVICE", "STATE", "AGE", "IDLE")
 		return func(conn api.Conn) error {
 			_, err := fmt.Fprintf(out, columns, conn.Protocol, conn.Client, conn.VIP, conn.Backend, conn.Service, conn.State,
 				age(time.Duration(conn.AgeS*1e9)), age(time.Duration(conn.IdleS*1e9)))
 			return err
-		}, nil
+		}, err
 	}
 	return nil, usageError{fmt.Errorf("output %q is not one of table, json, yaml", format)}
 }

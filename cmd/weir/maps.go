@@ -8,7 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/weirlb/weir/maps"
+	"github.com/weirlb/weir/api"
 )
 
 var mapsCommand = &cli.Command{
@@ -22,7 +22,7 @@ Example: weir maps`,
 		if c.Args().Present() {
 			return usageError{errors.New("maps NAME is not supported by this version of weir: it lists the maps alone")}
 		}
-		return show(c, func() ([]maps.Info, error) { return client(c).Maps(c.Context) }, func(w io.Writer, all []maps.Info) {
+		return show(c, func() ([]api.Map, error) { return client(c).Maps(c.Context) }, func(w io.Writer, all []api.Map) {
 			row(w, "MAP", "TYPE", "ENTRIES", "CAPACITY", "BYTES", "PIN")
 			for _, m := range all {
 				row(w, m.Name, m.Type, amount(m.Entries), amount(m.Capacity), amount(m.Bytes), m.Pin)
