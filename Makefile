@@ -13,6 +13,7 @@ demo: build ## weir on real traffic in network namespaces, in 15 seconds (root)
 	scripts/demo
 
 deb: ## bin/weir_VERSION_amd64.deb
+	scripts/setup git
 	GO="$(GO)" scripts/deb
 
 generate: ## the Go binding and objects of the BPF programs (needs clang-19)
@@ -26,7 +27,7 @@ lint: ## formatting, golangci-lint (its first build takes minutes), and that the
 	scripts/check-generated
 
 test: lint build ## everything CI runs (root: BPF and network namespaces)
-	scripts/setup iproute2 ethtool procps systemd util-linux
+	scripts/setup iproute2 ethtool procps systemd util-linux git passwd
 	$(GO) test -race -count=1 ./...
 	$(MAKE) --no-print-directory demo
 	$(MAKE) --no-print-directory test-kernels

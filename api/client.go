@@ -12,8 +12,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-
-	"github.com/weirlb/weir/maps"
 )
 
 // Client asks the daemon behind a control socket.
@@ -37,8 +35,8 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 }
 
 // Maps asks for the BPF maps.
-func (c *Client) Maps(ctx context.Context) (infos []maps.Info, err error) {
-	return infos, c.call(ctx, http.MethodGet, "/v1/maps", nil, &infos)
+func (c *Client) Maps(ctx context.Context) (all []Map, err error) {
+	return all, c.call(ctx, http.MethodGet, "/v1/maps", nil, &all)
 }
 
 // Reload has the daemon read its file again; it returns when the maps hold it.
@@ -80,7 +78,7 @@ func stream[T any](ctx context.Context, c *Client, path string, do func(T) error
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	for lines := json.NewDecoder(response.Body); ; {
 		var value T
 		if err := lines.Decode(&value); errors.Is(err, io.EOF) {
@@ -99,7 +97,7 @@ func (c *Client) call(ctx context.Context, method, path string, request, result 
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	if result == nil {
 		return nil
 	}
@@ -131,7 +129,7 @@ func (c *Client) ask(ctx context.Context, method, path, mediaType string, body a
 	if response.StatusCode == http.StatusOK {
 		return response, nil
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	var failed Error
 	if err := json.NewDecoder(response.Body).Decode(&failed); err != nil {
 		return nil, fmt.Errorf("the daemon answers %s", response.Status)

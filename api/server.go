@@ -15,15 +15,13 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
-
-	"github.com/weirlb/weir/maps"
 )
 
 // Daemon answers the requests. Its methods may be called at once from many
 // goroutines.
 type Daemon interface {
 	Status(ctx context.Context) (*Status, error)
-	Maps(ctx context.Context) ([]maps.Info, error)
+	Maps(ctx context.Context) ([]Map, error)
 	// Rows calls do for each row of a map until it returns an error; an
 	// unknown map is Invalid.
 	Rows(ctx context.Context, name string, do func(row any) error) error

@@ -103,6 +103,16 @@ type BackendConnections struct {
 	Opened uint64 `json:"opened"`
 }
 
+// Map is a BPF map. Entries of an array are its capacity: each exists.
+type Map struct {
+	Name     string `json:"name"`
+	Type     string `json:"type"`
+	Entries  uint64 `json:"entries"`
+	Capacity uint64 `json:"capacity"`
+	Bytes    uint64 `json:"bytes"`
+	Pin      string `json:"pin"`
+}
+
 // Drain names a backend of a service: "address:port", "[v6]:port".
 type Drain struct {
 	Service string `json:"service"`

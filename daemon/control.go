@@ -74,12 +74,15 @@ func (c control) Drain(ctx context.Context, request api.Drain) error {
 }
 
 // Maps implements api.Daemon.
-func (c control) Maps(ctx context.Context) (infos []maps.Info, err error) {
+func (c control) Maps(ctx context.Context) (all []api.Map, err error) {
 	err = c.do(ctx, func() error {
-		infos, err = c.programs.Tables.Describe(c.options.BPFFS)
+		infos, err := c.programs.Tables.Describe(c.options.BPFFS)
+		for _, info := range infos {
+			all = append(all, api.Map(info))
+		}
 		return err
 	})
-	return infos, err
+	return all, err
 }
 
 // Rows implements api.Daemon. The reading does not hold up the loop.

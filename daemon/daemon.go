@@ -250,6 +250,6 @@ func ended(ctx context.Context) error {
 // tell logs what the loop has nobody to return to.
 func (d *Daemon) tell(what string, err error) {
 	if err != nil {
-		d.log.Error(what, "err", err)
+		d.log.Error("the daemon goes on after an error", "task", what, "err", err)
 	}
 }

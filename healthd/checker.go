@@ -34,9 +34,9 @@ func newChecker(p Probe) Checker {
 		return udpChecker{p}
 	case lb.CheckTCP:
 		return tcpChecker{p}
-	default:
-		return noChecker{}
+	case lb.CheckNone:
 	}
+	return noChecker{}
 }
 
 // noChecker is the check "none".

@@ -36,14 +36,14 @@ func closedPort(t *testing.T, network string) netip.AddrPort {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close()
+		defer func() { _ = conn.Close() }()
 		return addrPort(t, conn.LocalAddr().String())
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
+	defer func() { _ = listener.Close() }()
 	return addrPort(t, listener.Addr().String())
 }
 

@@ -78,7 +78,7 @@ func (c httpChecker) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	for _, expected := range c.expect {
 		if response.StatusCode >= expected.First && response.StatusCode <= expected.Last {
 			_, _ = io.Copy(io.Discard, response.Body)

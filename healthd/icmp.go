@@ -25,7 +25,7 @@ func (c icmpChecker) Check(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open ICMP socket: %w", err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(0, 1)) })
 	defer stop()
 

@@ -238,7 +238,7 @@ func unpinClsact(path, device string, addedQdisc bool) error {
 	if err != nil {
 		return fmt.Errorf("detach %s: %w", path, err)
 	}
-	defer program.Close()
+	defer func() { _ = program.Close() }()
 	// An interface that has gone took its filter with it.
 	if i, err := net.InterfaceByName(device); err == nil {
 		c, err := newClsact(program, i.Index)

@@ -90,7 +90,7 @@ func (p pins) made() (*bpf.LBPinned, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pins %s: %w", p, err)
 	}
-	defer m.Close()
+	defer func() { _ = m.Close() }()
 	var made bpf.LBPinned
 	if err := m.Lookup(uint32(0), &made); err != nil {
 		return nil, fmt.Errorf("pins %s: %w; remove them with: weir detach", p, errors.Join(ErrABI, err))

@@ -122,7 +122,7 @@ func TestOtherABI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer m.Close()
+	defer func() { _ = m.Close() }()
 	other := bpf.LBPinned{AbiVersion: 77, BucketMask: 15}
 	check(t, m.Put(uint32(0), &other))
 	if _, err := Load(Options{Pins: folder, Connections: 1000}); !errors.Is(err, ErrABI) || !strings.Contains(err.Error(), "weir detach") {

@@ -114,9 +114,9 @@ func (s stateTimeouts) of(state bpf.LBConnState) uint32 {
 		return s.halfOpen
 	case bpf.LBConnStateCONN_CLOSING:
 		return s.closing
-	default:
-		return s.idle
+	case bpf.LBConnStateCONN_FREE, bpf.LBConnStateCONN_ESTABLISHED, bpf.LBConnStateCONN_UDP:
 	}
+	return s.idle
 }
 
 func (t *Tables) timeouts() ([]stateTimeouts, error) {

@@ -125,12 +125,12 @@ func (t *Tables) Active(backend uint32) (uint64, error) {
 
 // Info describes one map for an operator.
 type Info struct {
-	Name     string `json:"name"`
-	Type     string `json:"type"`
-	Entries  uint64 `json:"entries"`
-	Capacity uint64 `json:"capacity"`
-	Bytes    uint64 `json:"bytes"`
-	Pin      string `json:"pin"`
+	Name     string
+	Type     string
+	Entries  uint64
+	Capacity uint64
+	Bytes    uint64
+	Pin      string
 }
 
 // Describe lists the maps, pinned below a folder. Entries of an array are its

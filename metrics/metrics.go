@@ -47,7 +47,7 @@ func probe(w http.ResponseWriter, r *http.Request, status func(context.Context) 
 	if text != "ok" {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	fmt.Fprintln(w, text)
+	_, _ = fmt.Fprintln(w, text) // a probe that went away has no answer to miss
 }
 
 func unready(s *api.Status) string {

@@ -161,9 +161,9 @@ func slotsOf(a lb.Algorithm, pool []scheduler.Backend) []uint32 {
 		return scheduler.Maglev(pool)
 	case lb.LeastConn:
 		return scheduler.LeastConn(pool)
-	default:
-		return scheduler.RoundRobin(pool)
+	case lb.RoundRobin, lb.Latency: // the configuration refuses latency
 	}
+	return scheduler.RoundRobin(pool)
 }
 
 // addHop gives a backend its adjacency. The last known way is kept while the

@@ -22,7 +22,6 @@ import (
 
 	"github.com/weirlb/weir/api"
 	"github.com/weirlb/weir/internal/testenv"
-	"github.com/weirlb/weir/maps"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
@@ -133,11 +132,11 @@ func (d answers) Status(context.Context) (*api.Status, error) {
 	return s, nil
 }
 
-func (d answers) Maps(context.Context) ([]maps.Info, error) {
+func (d answers) Maps(context.Context) ([]api.Map, error) {
 	if d.empty {
-		return []maps.Info{}, nil
+		return []api.Map{}, nil
 	}
-	return []maps.Info{{Name: "conns", Type: "array", Entries: 1, Capacity: 2, Bytes: 3, Pin: "/sys/fs/bpf/weir/maps/conns"}}, nil
+	return []api.Map{{Name: "conns", Type: "array", Entries: 1, Capacity: 2, Bytes: 3, Pin: "/sys/fs/bpf/weir/maps/conns"}}, nil
 }
 
 func (d answers) Conns(_ context.Context, do func(*api.Conn) error) error {

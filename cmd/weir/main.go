@@ -39,7 +39,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exitDone
 	}
 	for line := range strings.SplitSeq(err.Error(), "\n") {
-		fmt.Fprintf(stderr, "weir: %s\n", line)
+		_, _ = fmt.Fprintf(stderr, "weir: %s\n", line)
 	}
 	return exitCode(err)
 }

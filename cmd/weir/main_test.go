@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"flag"
 	"io"
 	"os"
 	"path/filepath"
@@ -85,6 +86,25 @@ func TestRun(t *testing.T) {
 		}
 		if c.stderr == "" && stderr.Len() > 0 || c.stdout == "" && stdout.Len() > 0 {
 			t.Errorf("%s: unexpected output %q %q", c.args, &stdout, &stderr)
+		}
+	}
+}
+
+// TestRenderFails: output that is lost is an error, in each format.
+func TestRenderFails(t *testing.T) {
+	for _, format := range []string{"table", "json", "yaml"} {
+		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		flags := flag.NewFlagSet("", flag.ContinueOnError)
+		flags.String("output", format, "")
+		c := cli.NewContext(newApp(full, io.Discard), flags, nil)
+		if err := render(c, 7, func(w io.Writer, n int) { row(w, "N", n) }); err == nil || !strings.Contains(err.Error(), "no space") {
+			t.Errorf("%s: got %v, want no space", format, err)
+		}
+		if err := full.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/weirlb/weir/maps"
+	"github.com/weirlb/weir/api"
 )
 
 var mapsCommand = &cli.Command{
@@ -29,7 +29,7 @@ Example: weir maps services`,
 		if c.Args().Present() {
 			return rows(c)
 		}
-		return show(c, func() ([]maps.Info, error) { return client(c).Maps(c.Context) }, func(w io.Writer, all []maps.Info) {
+		return show(c, func() ([]api.Map, error) { return client(c).Maps(c.Context) }, func(w io.Writer, all []api.Map) {
 			row(w, "MAP", "TYPE", "ENTRIES", "CAPACITY", "BYTES", "PIN")
 			for _, m := range all {
 				row(w, m.Name, m.Type, amount(m.Entries), amount(m.Capacity), amount(m.Bytes), m.Pin)

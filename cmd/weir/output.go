@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -29,7 +30,9 @@ func show[T any](c *cli.Context, get func() (T, error), table func(w io.Writer, 
 			return err
 		}
 		if c.Bool("watch") && c.String("output") == "table" {
-			fmt.Fprint(c.App.Writer, "\x1b[H\x1b[2J")
+			if _, err := fmt.Fprint(c.App.Writer, "\x1b[H\x1b[2J"); err != nil {
+				return err
+			}
 		}
 		if err := render(c, value, table); err != nil || !c.Bool("watch") {
 			return err
@@ -51,9 +54,14 @@ func render[T any](c *cli.Context, value T, table func(w io.Writer, value T)) er
 	case "yaml":
 		return encodeYAML(c.App.Writer, value)
 	case "table":
-		w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
+		// It remembers the first error, for its last Flush.
+		out := bufio.NewWriter(c.App.Writer)
+		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 		table(w, value)
-		return w.Flush()
+		if err := w.Flush(); err != nil {
+			return err
+		}
+		return out.Flush()
 	default:
 		return usageError{fmt.Errorf("output %q is not one of table, json, yaml", format)}
 	}
@@ -81,16 +89,19 @@ func plainStyle(n *yaml.Node) {
 	}
 }
 
-// row writes the cells of a table's row.
+// row writes the cells of a table's row. Errors are render's to tell.
 func row(w io.Writer, cells ...any) {
 	for i, cell := range cells {
-		if i > 0 {
-			fmt.Fprint(w, "\t")
+		end := "\t"
+		if i == len(cells)-1 {
+			end = "\n"
 		}
-		fmt.Fprint(w, cell)
+		line(w, "%v%s", cell, end)
 	}
-	fmt.Fprintln(w)
 }
+
+// line writes what is no row.
+func line(w io.Writer, format string, words ...any) { _, _ = fmt.Fprintf(w, format, words...) }
 
 // amount shortens a count for people: 950, 1.2k, 3.4M.
 func amount(n uint64) string {

@@ -61,7 +61,7 @@ func notify(state string) {
 		slog.Warn("notify systemd", "err", err)
 		return
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if _, err := fmt.Fprint(conn, state); err != nil {
 		slog.Warn("notify systemd", "err", err)
 	}

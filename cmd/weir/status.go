@@ -30,14 +30,14 @@ Example: weir status`,
 }
 
 func statusTable(w io.Writer, s api.Status) {
-	fmt.Fprintf(w, "weir %s · %s, revision %d, loaded %s ago\n", s.Version, s.Config.Path, s.Config.Revision, since(s.Config.LoadedAt))
+	line(w, "weir %s · %s, revision %d, loaded %s ago\n", s.Version, s.Config.Path, s.Config.Revision, since(s.Config.LoadedAt))
 	if s.Config.Error != "" {
-		fmt.Fprintf(w, "NOT IN FORCE: %s\n", s.Config.Error)
+		line(w, "NOT IN FORCE: %s\n", s.Config.Error)
 	}
 	for _, problem := range s.Problems {
-		fmt.Fprintf(w, "PROBLEM: %s\n", problem)
+		line(w, "PROBLEM: %s\n", problem)
 	}
-	fmt.Fprintf(w, "connections %s of %s\n\n", amount(s.Table.Used), amount(s.Table.Capacity))
+	line(w, "connections %s of %s\n\n", amount(s.Table.Used), amount(s.Table.Capacity))
 	row(w, "INTERFACE", "ATTACH", "OK")
 	for _, i := range s.Interfaces {
 		state := "yes"
@@ -46,7 +46,7 @@ func statusTable(w io.Writer, s api.Status) {
 		}
 		row(w, i.Name, i.Attach, state)
 	}
-	fmt.Fprintln(w)
+	line(w, "\n")
 	row(w, "SERVICE", "BACKEND", "STATE", "FOR", "ACTIVE", "OPENED", "REASON")
 	for _, service := range s.Services {
 		row(w, service.Name, endpoint(service.Address, service.Port)+"/"+service.Protocol, service.Algorithm, "",
@@ -61,7 +61,7 @@ func statusTable(w io.Writer, s api.Status) {
 			continue
 		}
 		if !drops {
-			fmt.Fprintln(w)
+			line(w, "\n")
 			row(w, "DROPPED", "PACKETS")
 		}
 		drops = true

@@ -164,8 +164,9 @@ func (w *weir) get(path string) (answer string) {
 			w.t.Error(err)
 			return
 		}
-		defer conn.Close()
-		fmt.Fprintf(conn, "GET %s HTTP/1.0\r\n\r\n", path)
+		defer func() { _ = conn.Close() }()
+		_, err = fmt.Fprintf(conn, "GET %s HTTP/1.0\r\n\r\n", path)
+		check(w.t, err)
 		body, err := io.ReadAll(conn)
 		check(w.t, err)
 		answer = string(body)

@@ -162,14 +162,14 @@ func (l *lab) serve(t *testing.T) {
 }
 
 func answer(conn net.Conn, backend int) {
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	peer := conn.RemoteAddr().(*net.TCPAddr).AddrPort()
 	sent, err := io.ReadAll(conn)
 	if err != nil {
 		return
 	}
-	fmt.Fprintf(conn, "%d %s\n", backend, netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port()))
-	_, _ = conn.Write(sent)
+	head := fmt.Appendf(nil, "%d %s\n", backend, netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port()))
+	_, _ = conn.Write(append(head, sent...)) // what does not arrive, the client misses
 }
 
 // exchange sends the payload to the VIP and returns the backend that answered
@@ -180,7 +180,7 @@ func exchange(t *testing.T, vip string, body []byte) (backend int) {
 		t.Error(err)
 		return -1
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	check(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
 	_, err = conn.Write(body)
 	check(t, err)

@@ -225,7 +225,7 @@ func askUDP(t *testing.T, vip string) (backend int) {
 		t.Error(err)
 		return
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	check(t, conn.SetDeadline(time.Now().Add(5*time.Second)))
 	_, err = conn.Write([]byte("which?"))
 	check(t, err)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -103,7 +102,8 @@ func TestPackage(t *testing.T) {
 		t.Errorf("control socket: %s", out)
 	}
 	m.reload(t, l, w)
-	m.exchange(t, l, w, path)
+	m.exchange(t, l, w)
+	m.mend(w)
 	m.remove(t, l, before)
 }
 
@@ -129,7 +129,7 @@ func (m *machine) reload(t *testing.T, l *lab, w *weir) {
 }
 
 // exchange: one connection lives through an upgrade, a crash and a stop.
-func (m *machine) exchange(t *testing.T, l *lab, w *weir, path string) {
+func (m *machine) exchange(t *testing.T, l *lab, w *weir) {
 	conn := l.open(t, "ipv4")
 	daemon := m.property("MainPID")
 	m.must("dpkg", "-i", "/package.deb")
@@ -138,8 +138,6 @@ func (m *machine) exchange(t *testing.T, l *lab, w *weir, path string) {
 	if upgraded == daemon || upgraded == "0" {
 		t.Errorf("the upgrade left daemon %s", upgraded)
 	}
-	alive := m.property("WatchdogTimestampMonotonic")
-	w.await("sign of life for the watchdog", func() bool { return m.property("WatchdogTimestampMonotonic") != alive })
 	m.must("systemctl", "kill", "--signal=KILL", "weir")
 	talk(t, conn, "killed")
 	w.await("daemon after a crash", func() bool {
@@ -151,7 +149,30 @@ func (m *machine) exchange(t *testing.T, l *lab, w *weir, path string) {
 		t.Errorf("stopped: served %v of 4", served)
 	}
 	check(t, conn.Close())
+}
+
+// mend: a silent daemon is restarted, one with an invalid file when that is good.
+func (m *machine) mend(w *weir) {
+	patience := "/run/systemd/system/weir.service.d"
+	m.must("mkdir", "-p", patience)
+	m.write(patience+"/patience.conf", "[Service]\nWatchdogSec=5s\n")
+	m.must("systemctl", "daemon-reload")
 	m.must("systemctl", "start", "weir")
+	silent := m.property("MainPID")
+	m.must("systemctl", "kill", "--signal=STOP", "weir")
+	w.await("daemon after silence", func() bool {
+		return m.property("ActiveState") == "active" && m.property("MainPID") != silent
+	})
+	m.must("rm", "-r", patience)
+	m.must("systemctl", "daemon-reload")
+
+	m.must("mv", "/etc/weir/weir.yaml", "/etc/weir/good.yaml")
+	m.write("/etc/weir/weir.yaml", "services: nonsense\n")
+	if out, err := m.run("systemctl", "restart", "weir"); err == nil {
+		m.t.Errorf("weir starts with a bad file: %s", out)
+	}
+	m.must("mv", "/etc/weir/good.yaml", "/etc/weir/weir.yaml")
+	w.await("daemon after its file was mended", func() bool { return m.property("ActiveState") == "active" })
 }
 
 // remove: weir leaves the router; purged, the machine is as it was.
@@ -175,5 +196,4 @@ func (m *machine) remove(t *testing.T, l *lab, before string) {
 	if out, err := m.run("getent", "group", "weir"); err == nil {
 		t.Errorf("purged, there is group %s", out)
 	}
-	check(t, os.Remove(filepath.Join(m.root, "package.deb")))
 }
