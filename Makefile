@@ -35,6 +35,9 @@ test: lint build ## everything CI runs (root: BPF and network namespaces)
 test-kernels: ## the tests that need a kernel on Debian's 6.1 and 6.12, emulated (root: to install what it needs)
 	GO="$(GO)" scripts/test-kernels
 
-bench: ## nanoseconds a packet, as a table and bin/bench.json (root; some minutes; an idle machine)
+bench: ## what a packet costs (also bin/bench.json), and the daemon at scale (root; some minutes; an idle machine)
+	scripts/setup iproute2 ethtool procps
 	mkdir -p bin
 	GODEBUG=asyncpreemptoff=1 $(GO) run ./test/bench -json bin/bench.json
+	$(GO) test -run '^$$' -bench Scale -benchtime 1x ./test/e2e
+	$(GO) test -run '^$$' -bench Probes -benchtime 4x ./healthd

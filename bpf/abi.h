@@ -9,7 +9,7 @@
 #include <linux/types.h>
 
 /* Raised when a pinned map's layout or meaning changes. */
-enum abi { ABI_VERSION = 1 };
+enum abi { ABI_VERSION = 2 };
 
 enum limit {
 	/* Connection times are counted in ticks of 2^28 ns, about 268 ms, so that

@@ -16,7 +16,7 @@ import (
 type LBAbi uint32
 
 const (
-	LBAbiABI_VERSION LBAbi = 1
+	LBAbiABI_VERSION LBAbi = 2
 )
 
 type LBAddr struct {
